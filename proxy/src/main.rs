@@ -1,0 +1,3 @@
+//! The `byline` binary.
+
+fn main() {}

@@ -1,1 +1,30 @@
-//! byline-policy.
+//! Who may fetch which work, on what terms: the rules of Byline as pure functions.
+//!
+//! Everything here takes texts and values and returns values. There is no clock, no file, no socket and no runtime: the
+//! same inputs give the same answer for ever, so that a statement, a replay or a court can ask again next year.
+//!
+//! The line of a fetch: [`Directory`] recognises a crawler by its user agent, [`identify`] puts it on a rung of the
+//! ladder [`Assurance`] by the evidence at hand, [`admit`] decides before the origin is contacted and [`release`] decides
+//! again when the response head is known.
+
+mod admit;
+mod crawler;
+mod directory;
+mod evidence;
+mod money;
+mod purpose;
+mod release;
+mod snapshot;
+mod terms;
+mod work;
+
+pub use admit::{Admission, Grant, Standing, admit};
+pub use crawler::{Class, Crawler, CrawlerRow, Verification};
+pub use directory::Directory;
+pub use evidence::{Assurance, Evidence, RangeList, identify};
+pub use money::{Currency, Money, MoneyError, decimal, divide_half_even};
+pub use purpose::Purpose;
+pub use release::{Release, ResponseHead, release};
+pub use snapshot::{Account, Diagnostic, Include, Mode, PolicySnapshot, Severity, Source};
+pub use terms::{Charge, Limit, Offer, OfferError, Refusal, RefusalKind, Terms, Unit, Verdict};
+pub use work::{AmbiguousPath, Work};

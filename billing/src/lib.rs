@@ -1,1 +1,8 @@
-//! byline-billing.
+//! Money: rating, accounts, statements, books and replays. Rules here are pure; only the books touch a database.
+
+pub mod account;
+pub mod books;
+pub mod derived;
+pub mod rate;
+pub mod replay;
+pub mod statement;

@@ -1,3 +1,8 @@
-//! The `byline` binary.
+//! `byline`: a transparent HTTP proxy that meters what AI crawlers fetch, under a licence policy, into a ledger that
+//! anyone can check.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,1 @@
+//! What operators owe, hold and have used up.

@@ -1,0 +1,1 @@
+//! The books: an SQL projection of the ledger.

@@ -1,0 +1,1 @@
+//! One pure function from a record to its amount.

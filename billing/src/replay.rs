@@ -1,0 +1,1 @@
+//! An access log under a policy.

@@ -1,0 +1,73 @@
+//! The command line: what scripts and people rely on. Each subcommand lives in a file of its name.
+//!
+//! Exit codes: 0 done; 1 a finding or a failure; 2 wrong usage; 3 invalid configuration; 4 (`verify`) cannot tell.
+//! Data goes to stdout, words to stderr.
+
+mod books;
+mod check;
+mod demo;
+mod explain;
+mod ledger;
+mod replay;
+mod serve;
+mod statement;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Exit code of an invalid configuration or policy.
+pub(crate) const INVALID_CONFIGURATION: u8 = 3;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "byline",
+    version,
+    about = "The copyright layer in front of AI crawlers: meters, licenses and bills what they fetch"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// A sample site, the proxy in front of it, scripted crawlers, a statement and a verified ledger.
+    Demo(demo::Args),
+    /// Stand in front of a site: meter what AI crawlers fetch, under a policy.
+    Serve(serve::Args),
+    /// Check configuration and policy files: every problem at once, with its place.
+    Check(check::Args),
+    /// Which rule decides a fetch, with which outcome and price, and why the others do not.
+    Explain(explain::Args),
+    /// What an existing access log would have earned under a policy.
+    Replay(replay::Args),
+    /// Look into a ledger.
+    Ledger(ledger::Args),
+    /// Verify a ledger: 0 intact, 1 tampered, 4 cannot tell.
+    Verify(verify::Args),
+    /// The SQL books that are made from the ledger.
+    Books(books::Args),
+    /// What each operator owes and each holder is owed, for a period.
+    Statement(statement::Args),
+}
+
+/// Reads the command line, runs the subcommand, and turns its failure into words on stderr and exit code 1.
+pub(crate) fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Ledger(args) => ledger::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Books(args) => books::run(args),
+        Command::Statement(args) => statement::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("byline: {error:#}");
+        ExitCode::FAILURE
+    })
+}

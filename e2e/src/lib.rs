@@ -1,0 +1,18 @@
+//! The harness of the end-to-end tests: a raw client in front of the real binary and a scripted origin behind it.
+//!
+//! Nothing here knows how the proxy works inside. A test starts the program as an operator would, says every byte
+//! that goes in on either side, and looks at every byte that comes out, at the ledger through `byline ledger cat`
+//! and at the counters through `/metrics`.
+
+pub mod byline;
+pub mod client;
+pub mod h2c;
+pub mod origin;
+pub mod ports;
+pub mod tls;
+pub mod wait;
+pub mod wire;
+
+pub use byline::{Byline, before, configured};
+pub use client::{Answer, Client, ask, get};
+pub use origin::{Origin, Visit};

@@ -1,0 +1,545 @@
+//! The way in: slots, the queue between callers and the writer thread, and that thread.
+//!
+//! A caller reserves a [`Slot`] before it starts what it will have to record; from then on there is room for its
+//! entry. The queue is bounded by slots, not by waiting: [`Appender::reserve`] answers at once.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+use std::{io, mem};
+
+use crate::disk::{Disk, RealDisk};
+use crate::merkle::Hash;
+use crate::writer::{OpenError, Recovery, WriteError, Writer};
+use crate::{Checkpoint, ENTRY_BYTES_MAX, Observer, Options, Pause, Position};
+
+/// A ledger that is open for writing. It owns the writer thread and, through it, the lock.
+pub struct Ledger {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<Checkpoint, CloseError>>>,
+    recovery: Recovery,
+}
+
+impl Ledger {
+    /// Opens the ledger in a directory, creating both if needed. A second process gets [`OpenError::Locked`].
+    pub fn open_dir(
+        directory: &Path,
+        options: Options,
+        observer: Box<dyn Observer>,
+    ) -> Result<(Ledger, Appender), OpenError> {
+        let disk = RealDisk::create(directory)
+            .map_err(|source| OpenError::Io { what: format!("directory {}", directory.display()), source })?;
+        Ledger::open(Arc::new(disk), options, observer)
+    }
+
+    /// Opens the ledger on a disk: recovers it, brings the observer up to date, starts the writer thread.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        observer: Box<dyn Observer>,
+    ) -> Result<(Ledger, Appender), OpenError> {
+        let (writer, recovery) = Writer::open(disk, options.clone(), observer)?;
+        let shared = Arc::new(Shared::new(&options, &writer));
+        let thread = std::thread::Builder::new()
+            .name("ledger-writer".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || {
+                    WriterThread { writer, shared, interval: options.probe_interval, gaps: Vec::new() }.run()
+                }
+            })
+            .map_err(|source| OpenError::Io { what: "writer thread".into(), source })?;
+        let appender = Appender { shared: Arc::clone(&shared) };
+        Ok((Ledger { shared, thread: Some(thread), recovery }, appender))
+    }
+
+    /// What the start found: how it stopped last time, what was cut, what was replayed.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Stops cleanly: writes what waits, leaves the mark of a clean stop, gives the lock back.
+    ///
+    /// Slots that are still reserved stay valid; their entries are answered with [`AppendError::Closed`].
+    pub fn close(mut self) -> Result<Checkpoint, CloseError> {
+        self.stop().expect("the thread is only taken here and in drop")
+    }
+
+    fn stop(&mut self) -> Option<Result<Checkpoint, CloseError>> {
+        let thread = self.thread.take()?;
+        self.shared.queue().closing = true;
+        self.shared.wake.notify_one();
+        Some(
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(CloseError::Poisoned { reason: "the writer panicked".into() })),
+        )
+    }
+}
+
+/// Dropping a ledger closes it; what [`Ledger::close`] would have reported is lost.
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Appends entries to a [`Ledger`]; cheap to clone, usable from every thread.
+#[derive(Clone)]
+pub struct Appender {
+    shared: Arc<Shared>,
+}
+
+impl Appender {
+    /// Reserves room for one entry. Never blocks.
+    pub fn reserve(&self) -> Result<Slot, Unavailable> {
+        match self.status() {
+            Status::Ready => {}
+            Status::Paused { reason, .. } => return Err(Unavailable::Paused { reason }),
+            Status::Poisoned { reason } => return Err(Unavailable::Poisoned { reason }),
+            Status::Closed => return Err(Unavailable::Closed),
+        }
+        let capacity = self.shared.capacity;
+        let taken = self.shared.slots.fetch_add(1, Ordering::AcqRel);
+        // The permit exists before the check, so that refusing gives the slot back like any other end.
+        let permit = Permit { shared: Arc::clone(&self.shared) };
+        if taken >= capacity { Err(Unavailable::QueueFull { capacity }) } else { Ok(Slot { permit }) }
+    }
+
+    /// Whether appends are accepted, and if not, why.
+    pub fn status(&self) -> Status {
+        lock(&self.shared.status).clone()
+    }
+
+    /// The ledger in figures.
+    pub fn stats(&self) -> Stats {
+        let mut stats = lock(&self.shared.stats).clone();
+        stats.queue_depth = self.shared.slots.load(Ordering::Acquire);
+        stats.queue_capacity = self.shared.capacity;
+        stats.accepted = self.shared.accepted.load(Ordering::Acquire);
+        stats
+    }
+}
+
+/// Room for one entry. Dropping it gives the room back.
+pub struct Slot {
+    permit: Permit,
+}
+
+impl Slot {
+    /// Appends an entry. `ack` is called exactly once: after the sync, on the writer thread, so it must be
+    /// quick and must not wait for the ledger; on the calling thread if the entry is refused at once (its length,
+    /// or a ledger that is closed).
+    pub fn append(self, entry: Vec<u8>, ack: impl FnOnce(Result<Position, AppendError>) + Send + 'static) {
+        if entry.is_empty() || entry.len() > ENTRY_BYTES_MAX {
+            return ack(Err(AppendError::Length { bytes: entry.len() }));
+        }
+        let shared = Arc::clone(&self.permit.shared);
+        let job = Job { entry, ack: Box::new(ack), _permit: self.permit };
+        let mut queue = shared.queue();
+        if queue.stopped {
+            drop(queue);
+            return job.finish(Err(AppendError::Closed));
+        }
+        shared.accepted.fetch_add(1, Ordering::AcqRel);
+        queue.jobs.push(job);
+        let wake = mem::take(&mut queue.writer_waits);
+        drop(queue);
+        if wake {
+            shared.wake.notify_one();
+        }
+    }
+}
+
+/// Why no slot can be had.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// As many entries as allowed are on their way.
+    #[error("ledger queue full ({capacity} entries)")]
+    QueueFull {
+        /// How many entries may be on their way.
+        capacity: usize,
+    },
+    /// No space; the ledger tries again by itself.
+    #[error("ledger paused: {reason}")]
+    Paused {
+        /// What the system said.
+        reason: Arc<str>,
+    },
+    /// The ledger will not write again in this process.
+    #[error("ledger stopped for good: {reason}")]
+    Poisoned {
+        /// What failed.
+        reason: Arc<str>,
+    },
+    /// The ledger was closed.
+    #[error("ledger closed")]
+    Closed,
+}
+
+/// Why an entry was not appended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// An entry has 1 to 65,535 bytes.
+    #[error("an entry of {bytes} bytes cannot be appended")]
+    Length {
+        /// How many this one has.
+        bytes: usize,
+    },
+    /// No space on the disk: the entry is not in the ledger.
+    #[error("no space for the entry: {reason}")]
+    NoSpace {
+        /// What the system said.
+        reason: Arc<str>,
+    },
+    /// A write or sync failed. The entry was not acknowledged; a later start may still find it.
+    #[error("the entry could not be made durable: {reason}")]
+    Poisoned {
+        /// What failed.
+        reason: Arc<str>,
+    },
+    /// The ledger was closed before the entry came: it is not in the ledger.
+    #[error("ledger closed")]
+    Closed,
+}
+
+/// Why a ledger could not be closed cleanly. It is closed all the same, as after a crash.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// It had stopped writing before, or the mark of a clean stop could not be made durable.
+    #[error("the ledger was not closed cleanly: {reason}")]
+    Poisoned {
+        /// What failed.
+        reason: Arc<str>,
+    },
+    /// No space for the mark of a clean stop.
+    #[error("no space to close the ledger cleanly")]
+    NoSpace(#[source] io::Error),
+}
+
+/// Whether a ledger takes entries.
+#[derive(Clone, Debug)]
+pub enum Status {
+    /// It does.
+    Ready,
+    /// Not now: there is no space. It tries again by itself.
+    Paused {
+        /// Since when.
+        since: SystemTime,
+        /// What the system said.
+        reason: Arc<str>,
+    },
+    /// Not any more: only a new start, which reads what is really on disk, can go on.
+    Poisoned {
+        /// What failed.
+        reason: Arc<str>,
+    },
+    /// Not any more: it was closed.
+    Closed,
+}
+
+/// The ledger in figures. Totals count since the start of the process.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Durable entries since the beginning of the log: the tree size.
+    pub entries: u64,
+    /// The Merkle root over them.
+    pub root: Hash,
+    /// Bytes of all the ledger's files.
+    pub bytes: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Commits.
+    pub commits: u64,
+    /// How long the last commit took, from write to sync.
+    pub last_commit: Duration,
+    /// How long the slowest commit took.
+    pub slowest_commit: Duration,
+    /// How long all commits took together.
+    pub total_commit: Duration,
+    /// Slots in use: reserved, waiting, or being written.
+    pub queue_depth: usize,
+    /// Slots that there are.
+    pub queue_capacity: usize,
+    /// Entries handed in.
+    pub accepted: u64,
+    /// Entries acknowledged.
+    pub appended: u64,
+    /// Entries refused after they were handed in.
+    pub refused: u64,
+    /// How often there was no space.
+    pub pauses: u64,
+}
+
+type Ack = Box<dyn FnOnce(Result<Position, AppendError>) + Send>;
+
+/// An entry on its way, with the slot that it keeps until it is answered.
+struct Job {
+    entry: Vec<u8>,
+    ack: Ack,
+    _permit: Permit,
+}
+
+impl Job {
+    /// Answers the caller. A panic in a caller's code is the caller's: the writer goes on.
+    fn finish(self, result: Result<Position, AppendError>) {
+        let _ = catch_unwind(AssertUnwindSafe(move || (self.ack)(result)));
+    }
+}
+
+impl AsRef<[u8]> for Job {
+    fn as_ref(&self) -> &[u8] {
+        &self.entry
+    }
+}
+
+struct Permit {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.slots.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What callers and the writer thread share.
+struct Shared {
+    capacity: usize,
+    slots: AtomicUsize,
+    accepted: AtomicU64,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    status: Mutex<Status>,
+    stats: Mutex<Stats>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    /// The writer sleeps: whoever adds a job wakes it.
+    writer_waits: bool,
+    closing: bool,
+    /// The writer is gone: nobody would answer a job.
+    stopped: bool,
+}
+
+impl Shared {
+    fn new(options: &Options, writer: &Writer) -> Shared {
+        let shared = Shared {
+            capacity: options.queue_entries.max(1),
+            slots: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            status: Mutex::new(Status::Ready),
+            stats: Mutex::default(),
+        };
+        shared.describe(writer, |_| {});
+        shared
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    /// Moves the waiting jobs into `jobs` once there are any, the ledger is being closed, or it is `until`.
+    /// Returns whether it is being closed.
+    fn take(&self, jobs: &mut Vec<Job>, until: Option<Instant>) -> bool {
+        let mut queue = self.queue();
+        while queue.jobs.is_empty() && !queue.closing {
+            queue.writer_waits = true;
+            queue = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => break,
+                Some(wait) => self.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+        queue.writer_waits = false;
+        mem::swap(&mut queue.jobs, jobs);
+        queue.closing
+    }
+
+    fn describe(&self, writer: &Writer, change: impl FnOnce(&mut Stats)) {
+        let Checkpoint { size, root } = writer.checkpoint();
+        let mut stats = lock(&self.stats);
+        (stats.entries, stats.root) = (size, root);
+        (stats.bytes, stats.segments) = (writer.bytes_on_disk(), writer.segments());
+        change(&mut stats);
+    }
+
+    fn set_status(&self, status: Status) {
+        *lock(&self.status) = status;
+    }
+}
+
+/// Nothing that can panic runs under these locks but the allocator, so what they guard is always whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread that owns the files.
+struct WriterThread {
+    writer: Writer,
+    shared: Arc<Shared>,
+    interval: Duration,
+    /// Entries about pauses that are not durable yet.
+    gaps: Vec<Vec<u8>>,
+}
+
+enum Mode {
+    Ready,
+    Paused { since: SystemTime, begun: Instant, probe_at: Instant, refused: u64, reason: Arc<str> },
+    Poisoned { reason: Arc<str> },
+}
+
+impl WriterThread {
+    fn run(mut self) -> Result<Checkpoint, CloseError> {
+        let shared = Arc::clone(&self.shared);
+        // An observer that panics has lost count, and so has everything derived: that is the end of writing.
+        let result = catch_unwind(AssertUnwindSafe(|| self.serve())).unwrap_or_else(|_| {
+            let reason: Arc<str> = "the writer panicked".into();
+            shared.set_status(Status::Poisoned { reason: Arc::clone(&reason) });
+            Err(CloseError::Poisoned { reason })
+        });
+        let left = {
+            let mut queue = shared.queue();
+            queue.stopped = true;
+            mem::take(&mut queue.jobs)
+        };
+        if result.is_ok() {
+            shared.set_status(Status::Closed);
+        }
+        left.into_iter().for_each(|job| job.finish(Err(AppendError::Closed)));
+        result
+    }
+
+    fn serve(&mut self) -> Result<Checkpoint, CloseError> {
+        let mut mode = Mode::Ready;
+        let mut jobs = Vec::new();
+        loop {
+            let until = if let Mode::Paused { probe_at, .. } = &mode { Some(*probe_at) } else { None };
+            let closing = self.shared.take(&mut jobs, until);
+            let done = closing && jobs.is_empty();
+            mode = match mode {
+                Mode::Ready => self.append(&mut jobs),
+                Mode::Paused { since, begun, mut probe_at, mut refused, reason } => {
+                    refused += jobs.len() as u64;
+                    self.refuse(&mut jobs, &AppendError::NoSpace { reason: Arc::clone(&reason) });
+                    if done || Instant::now() >= probe_at {
+                        probe_at = Instant::now() + self.interval;
+                        self.resume(since, begun, probe_at, refused, reason)
+                    } else {
+                        Mode::Paused { since, begun, probe_at, refused, reason }
+                    }
+                }
+                Mode::Poisoned { reason } => {
+                    self.refuse(&mut jobs, &AppendError::Poisoned { reason: Arc::clone(&reason) });
+                    Mode::Poisoned { reason }
+                }
+            };
+            if done {
+                return self.finish(mode);
+            }
+        }
+    }
+
+    /// Appends jobs, as many batches as that takes.
+    fn append(&mut self, jobs: &mut Vec<Job>) -> Mode {
+        while !jobs.is_empty() {
+            let started = Instant::now();
+            match self.writer.append(jobs) {
+                Ok(indexes) => {
+                    self.committed(started.elapsed(), indexes.end - indexes.start);
+                    let count = (indexes.end - indexes.start) as usize;
+                    for (job, index) in jobs.drain(..count).zip(indexes) {
+                        job.finish(Ok(Position { index }));
+                    }
+                }
+                Err(WriteError::NoSpace(error)) => return self.pause(jobs, &error),
+                Err(WriteError::Broken(reason)) => return self.poison(jobs, reason),
+            }
+        }
+        Mode::Ready
+    }
+
+    fn pause(&mut self, jobs: &mut Vec<Job>, error: &io::Error) -> Mode {
+        let reason: Arc<str> = error.to_string().into();
+        let (since, begun) = (SystemTime::now(), Instant::now());
+        // The status changes before the callers hear of it: who is refused must not find the ledger ready.
+        self.shared.set_status(Status::Paused { since, reason: Arc::clone(&reason) });
+        self.shared.describe(&self.writer, |stats| stats.pauses += 1);
+        let refused = jobs.len() as u64;
+        self.refuse(jobs, &AppendError::NoSpace { reason: Arc::clone(&reason) });
+        Mode::Paused { since, begun, probe_at: begun + self.interval, refused, reason }
+    }
+
+    fn poison(&mut self, jobs: &mut Vec<Job>, reason: String) -> Mode {
+        let reason: Arc<str> = reason.into();
+        self.shared.set_status(Status::Poisoned { reason: Arc::clone(&reason) });
+        self.refuse(jobs, &AppendError::Poisoned { reason: Arc::clone(&reason) });
+        Mode::Poisoned { reason }
+    }
+
+    /// Looks whether there is space again; if so, appends first what the observer has to say about the pause.
+    fn resume(
+        &mut self,
+        since: SystemTime,
+        begun: Instant,
+        probe_at: Instant,
+        refused: u64,
+        reason: Arc<str>,
+    ) -> Mode {
+        match self.writer.probe() {
+            Ok(()) => {}
+            Err(WriteError::NoSpace(_)) => return Mode::Paused { since, begun, probe_at, refused, reason },
+            Err(WriteError::Broken(reason)) => return self.poison(&mut Vec::new(), reason),
+        }
+        // Accept first, ask then: nothing can pass unrecorded after the observer has counted.
+        self.shared.set_status(Status::Ready);
+        let pause = Pause { since, duration: begun.elapsed(), refused, reason: reason.to_string() };
+        let gap = self.writer.observer().resumed(&pause);
+        self.gaps.extend(gap.filter(|gap| (1..=ENTRY_BYTES_MAX).contains(&gap.len())));
+        while !self.gaps.is_empty() {
+            let started = Instant::now();
+            match self.writer.append(&self.gaps) {
+                Ok(indexes) => {
+                    self.committed(started.elapsed(), 0);
+                    self.gaps.drain(..(indexes.end - indexes.start) as usize);
+                }
+                // Kept for the next time; what passes from now on is the next pause's.
+                Err(WriteError::NoSpace(error)) => return self.pause(&mut Vec::new(), &error),
+                Err(WriteError::Broken(reason)) => return self.poison(&mut Vec::new(), reason),
+            }
+        }
+        Mode::Ready
+    }
+
+    fn finish(&mut self, mode: Mode) -> Result<Checkpoint, CloseError> {
+        if let Mode::Poisoned { reason } = mode {
+            return Err(CloseError::Poisoned { reason });
+        }
+        self.writer.close().map_err(|error| match error {
+            WriteError::NoSpace(error) => CloseError::NoSpace(error),
+            WriteError::Broken(reason) => CloseError::Poisoned { reason: reason.into() },
+        })
+    }
+
+    fn committed(&mut self, took: Duration, appended: u64) {
+        self.shared.describe(&self.writer, |stats| {
+            stats.commits += 1;
+            stats.appended += appended;
+            stats.last_commit = took;
+            stats.slowest_commit = stats.slowest_commit.max(took);
+            stats.total_commit += took;
+        });
+    }
+
+    fn refuse(&self, jobs: &mut Vec<Job>, error: &AppendError) {
+        lock(&self.shared.stats).refused += jobs.len() as u64;
+        jobs.drain(..).for_each(|job| job.finish(Err(error.clone())));
+    }
+}

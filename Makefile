@@ -1,3 +1,62 @@
+# The one front door. `make help` lists what is behind it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+PYTHON := .venv/bin/python
+CARGO ?= cargo
+# Where cargo-nextest is installed it runs the tests side by side; plain cargo runs the same ones.
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.PHONY: demo
+demo: ## a sample site, the proxy, crawlers, a statement: see it work (Ctrl-C ends it)
+	@$(CARGO) run --release -p byline-proxy --bin byline -- demo
+
+.PHONY: deps
+deps: ## install what tests need and this machine lacks (apt, a Python environment in .venv)
+	@bash e2e/deps.sh
+
 .PHONY: test
-test:
-	cargo test --workspace
+test: deps ## everything that CI runs
+	@$(MAKE) check
+	@$(MAKE) test-rust
+
+.PHONY: check
+check: ## formatting, lints, documentation, shell scripts, YAML, alert rules, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	@bash e2e/check.sh
+
+.PHONY: test-rust
+test-rust: ## unit tests and end-to-end tests
+	$(CARGO) build -p byline-proxy --bin byline --locked
+ifeq ($(NEXTEST),yes)
+	BYLINE_BIN=$(TARGET)/debug/byline $(CARGO) nextest run --workspace --locked --no-fail-fast --status-level slow --final-status-level fail
+else
+	BYLINE_BIN=$(TARGET)/debug/byline $(CARGO) test --workspace --locked --no-fail-fast --quiet --lib --bins --tests
+endif
+
+.PHONY: release
+release: ## the binary as it is shipped
+	$(CARGO) build --release -p byline-proxy --bin byline --locked
+
+.PHONY: acceptance-smoke
+acceptance-smoke: deps release ## real nginx, Scrapy, wget, curl, Chromium and Prometheus, small
+	@$(PYTHON) e2e/acceptance/run.py --binary $(TARGET)/release/byline --small
+
+.PHONY: acceptance
+acceptance: deps release ## the same on whole sites and five million log lines
+	@$(PYTHON) e2e/acceptance/run.py --binary $(TARGET)/release/byline
+
+.PHONY: bench
+bench: release ## CPU time per request against nginx with a JSON log
+	@bash e2e/deps.sh bench
+	@python3 bench/bench.py --binary $(TARGET)/release/byline $(BENCH)

@@ -1,1 +1,5 @@
 //! Statements for operators and holders.
+
+mod period;
+
+pub use period::{Period, PeriodError};

@@ -13,7 +13,8 @@ use std::{io, mem};
 
 use crate::disk::{Disk, RealDisk};
 use crate::merkle::Hash;
-use crate::writer::{OpenError, Recovery, WriteError, Writer};
+use crate::recovery::{OpenError, Recovery};
+use crate::writer::{WriteError, Writer};
 use crate::{Checkpoint, ENTRY_BYTES_MAX, Observer, Options, Pause, Position};
 
 /// A ledger that is open for writing. It owns the writer thread and, through it, the lock.

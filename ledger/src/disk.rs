@@ -23,8 +23,8 @@ pub trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes names durable: creations, renames and removals so far.
     fn sync_dir(&self) -> io::Result<()>;
-    /// The names of all files, in any order.
-    fn list(&self) -> io::Result<Vec<String>>;
+    /// The names and lengths of all files, in any order.
+    fn list(&self) -> io::Result<Vec<(String, u64)>>;
     /// Takes the ledger for this process, until the guard is dropped; `None` while somebody else has it.
     fn lock(&self) -> io::Result<Option<Box<dyn Send>>>;
     /// Whether somebody has the ledger now. Never creates anything.
@@ -111,13 +111,20 @@ impl Disk for RealDisk {
         File::open(&self.directory)?.sync_all()
     }
 
-    fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
-            // A name that is not UTF-8 is none of ours.
-            names.extend(entry?.file_name().into_string().ok());
+            let entry = entry?;
+            let length = match entry.metadata() {
+                Ok(metadata) => metadata.len(),
+                // Renamed or removed since, by the writer that is at work.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            // A name that is not UTF-8 is none of ours; it keeps its place as something unknown.
+            files.push((entry.file_name().to_string_lossy().into_owned(), length));
         }
-        Ok(names)
+        Ok(files)
     }
 
     fn lock(&self) -> io::Result<Option<Box<dyn Send>>> {

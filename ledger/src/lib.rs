@@ -27,8 +27,11 @@
 mod appender;
 mod checkpoint;
 mod disk;
+mod mark;
 pub mod merkle;
 mod reader;
+mod recovery;
+mod segment;
 mod verify;
 mod writer;
 
@@ -38,8 +41,8 @@ pub use appender::{AppendError, Appender, CloseError, Ledger, Slot, Stats, Statu
 pub use checkpoint::Checkpoint;
 pub use disk::{Access, Disk, DiskFile, RealDisk};
 pub use reader::{ReadError, Reader};
-pub use verify::{Verdict, verify};
-pub use writer::{OpenError, Recovery};
+pub use recovery::{OpenError, Recovery};
+pub use verify::{Verdict, verify, verify_on};
 
 /// The longest entry in bytes: an entry's length must fit the `u16` of a tlog-tiles entry bundle.
 pub const ENTRY_BYTES_MAX: usize = 65_535;

@@ -29,6 +29,41 @@ pub enum Class {
     Tool,
 }
 
+impl Class {
+    /// All classes, in the order of documentation.
+    pub const ALL: [Class; 9] = [
+        Class::Ai,
+        Class::SearchEngine,
+        Class::Feed,
+        Class::Preview,
+        Class::Monitoring,
+        Class::Archive,
+        Class::Marketing,
+        Class::ControlToken,
+        Class::Tool,
+    ];
+
+    /// The word used in the registry, in policies and on pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Ai => "ai",
+            Class::SearchEngine => "search-engine",
+            Class::Feed => "feed",
+            Class::Preview => "preview",
+            Class::Monitoring => "monitoring",
+            Class::Archive => "archive",
+            Class::Marketing => "marketing",
+            Class::ControlToken => "control-token",
+            Class::Tool => "tool",
+        }
+    }
+
+    /// The class of that word.
+    pub fn parse(word: &str) -> Option<Class> {
+        Class::ALL.into_iter().find(|class| class.as_str() == word)
+    }
+}
+
 /// How claims of a crawler's name can be checked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Verification {
@@ -38,6 +73,33 @@ pub struct Verification {
     pub ranges: Vec<IpNet>,
     /// Domain suffixes of forward-confirmed reverse DNS names, lower case, without a leading dot.
     pub reverse_dns: Vec<String>,
+}
+
+impl Verification {
+    /// Whether a DNS name is one of the operator's: under one of the suffixes, at a label boundary, or the suffix itself.
+    ///
+    /// Case and one final dot do not matter. A name with anything but letters, digits, `-`, `_` and dots is nobody's:
+    /// resolvers print a dot inside a label with a backslash, and an internationalised name looks like another only
+    /// when it is shown, never in its `xn--` form.
+    pub fn has_name(&self, name: &str) -> bool {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let plain =
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        let labels = name.split('.').all(|label| !label.is_empty());
+        plain && labels && self.reverse_dns.iter().any(|suffix| is_under(name, suffix))
+    }
+
+    /// Whether there is any way to check a claim.
+    pub fn is_empty(&self) -> bool {
+        self.lists.is_empty() && self.ranges.is_empty() && self.reverse_dns.is_empty()
+    }
+}
+
+fn is_under(name: &str, suffix: &str) -> bool {
+    let suffix = suffix.trim_matches('.').as_bytes();
+    let Some(start) = name.len().checked_sub(suffix.len()) else { return false };
+    let at_label = start == 0 || name.as_bytes()[start - 1] == b'.';
+    !suffix.is_empty() && at_label && name.as_bytes()[start..].eq_ignore_ascii_case(suffix)
 }
 
 /// One row of the registry.

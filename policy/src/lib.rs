@@ -20,8 +20,11 @@ mod work;
 
 pub use admit::{Admission, Grant, Standing, admit};
 pub use crawler::{Class, Crawler, CrawlerRow, Verification};
-pub use directory::Directory;
-pub use evidence::{Assurance, Evidence, RangeList, identify};
+pub use directory::{Directory, USER_AGENT_BYTES_MAX};
+pub use evidence::{
+    Assurance, Evidence, LIST_BYTES_MAX, LIST_ENTRIES_MAX, RangeList, ReverseDnsAnswer, identify, is_local,
+    weigh,
+};
 pub use money::{Currency, Money, MoneyError, decimal, divide_half_even};
 pub use purpose::Purpose;
 pub use release::{Release, ResponseHead, release};

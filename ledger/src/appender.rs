@@ -42,6 +42,7 @@ impl Ledger {
         options: Options,
         observer: Box<dyn Observer>,
     ) -> Result<(Ledger, Appender), OpenError> {
+        let options = options.within_limits();
         let (writer, recovery) = Writer::open(disk, options.clone(), observer)?;
         let shared = Arc::new(Shared::new(&options, &writer));
         let thread = std::thread::Builder::new()
@@ -331,7 +332,7 @@ struct Queue {
 impl Shared {
     fn new(options: &Options, writer: &Writer) -> Shared {
         let shared = Shared {
-            capacity: options.queue_entries.max(1),
+            capacity: options.queue_entries,
             slots: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             queue: Mutex::default(),

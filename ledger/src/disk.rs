@@ -49,6 +49,9 @@ pub trait DiskFile: Send {
     fn set_len(&mut self, length: u64) -> io::Result<()>;
     /// Makes the bytes and the length durable.
     fn sync_data(&mut self) -> io::Result<()>;
+    /// Forgets what is cached of the file, as far as it is synced, so that reads show what the device has. After
+    /// a sync that failed in an earlier process, the cache may show bytes that were never written.
+    fn forget_cache(&mut self) -> io::Result<()>;
 }
 
 /// What a file is opened for.
@@ -178,6 +181,11 @@ impl DiskFile for File {
 
     fn sync_data(&mut self) -> io::Result<()> {
         File::sync_data(self)
+    }
+
+    fn forget_cache(&mut self) -> io::Result<()> {
+        rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed)?;
+        Ok(())
     }
 }
 

@@ -26,6 +26,8 @@
 
 mod appender;
 mod checkpoint;
+#[cfg(test)]
+mod crash;
 mod disk;
 mod mark;
 pub mod merkle;
@@ -74,6 +76,19 @@ impl Default for Options {
             probe_interval: Duration::from_secs(1),
             zero_ahead_bytes: 1 << 20,
             batch_bytes: 1 << 20,
+        }
+    }
+}
+
+impl Options {
+    /// These options, with what is outside the limits moved to them.
+    fn within_limits(self) -> Options {
+        Options {
+            segment_bytes: self.segment_bytes.max(SEGMENT_BYTES_MIN),
+            queue_entries: self.queue_entries.max(1),
+            probe_interval: self.probe_interval.max(Duration::from_millis(1)),
+            zero_ahead_bytes: self.zero_ahead_bytes.max(4096),
+            batch_bytes: self.batch_bytes.clamp(segment::ENTRY_FRAME_MAX, segment::BATCH_BYTES_MAX / 2),
         }
     }
 }

@@ -251,7 +251,13 @@ impl LastSegment<'_> {
     fn recover(&mut self, first: u64, observer: &mut dyn Observer) -> Result<RecoveredTail, OpenError> {
         let name = segment_name(first);
         let damaged = |index, offset, why: &str| corrupt(index, &name, offset, why.into());
-        let file = self.disk.open(&name, Access::Write).map_err(failed(&name))?;
+        let mut file = self.disk.open(&name, Access::Write).map_err(failed(&name))?;
+        if self.head.kind == Kind::Open {
+            // What another process wrote and could not sync must not be taken for what is on disk; and what it wrote
+            // and did not get to sync must last, if it is whole and counts from here on.
+            file.sync_data().map_err(failed(&name))?;
+            file.forget_cache().map_err(failed(&name))?;
+        }
         // A segment gets its name when its header is durable, so a bad header is never a crash's doing.
         let mut scan = Scan::begin(file).map_err(failed(&name))?.map_err(|why| damaged(first, 0, why))?;
         if scan.header().first != first || scan.header().root_before != self.frontier.root() {
@@ -320,9 +326,8 @@ impl LastSegment<'_> {
                 .notes
                 .push(format!("an unfinished batch after entry {} was cut off", self.frontier.size()));
             length = end;
+            file.sync_data().map_err(failed(&name))?;
         }
-        // The last batch may have been written and not synced: from here on it counts, so it must last.
-        file.sync_data().map_err(failed(&name))?;
         Ok(RecoveredTail { file, first, seed, end, length, content })
     }
 

@@ -17,10 +17,10 @@ use crate::mark::{HEAD_FILE, Kind, Mark, SegmentMark, StepError, UNFINISHED, rep
 use crate::merkle::{Frontier, leaf_hash};
 use crate::recovery::{OpenError, Recovered, RecoveredTail, Recovery, recover};
 use crate::segment::{
-    BATCH_BYTES_MAX, BatchBuffer, COMMIT_BYTES, ENTRY_FRAME_MAX, HEADER_BYTES, Header, entry_frame_bytes,
-    segment_name, side_name,
+    BatchBuffer, COMMIT_BYTES, ENTRY_FRAME_MAX, HEADER_BYTES, Header, entry_frame_bytes, segment_name,
+    side_name,
 };
-use crate::{Checkpoint, Observer, Options, SEGMENT_BYTES_MIN};
+use crate::{Checkpoint, Observer, Options};
 
 /// How many of the newest side files keep the observer's state.
 const STATES_KEPT: usize = 2;
@@ -82,12 +82,7 @@ impl Writer {
         let Recovered { has_head, frontier, tail, sealed, bytes, mut report } =
             recover(&*disk, &mut *observer)?;
         let mut writer = Writer {
-            options: Options {
-                segment_bytes: options.segment_bytes.max(SEGMENT_BYTES_MIN),
-                batch_bytes: options.batch_bytes.clamp(ENTRY_FRAME_MAX, BATCH_BYTES_MAX / 2),
-                zero_ahead_bytes: options.zero_ahead_bytes.max(4096),
-                ..options
-            },
+            options,
             grown: frontier.clone(),
             frontier,
             head_open: false,

@@ -17,7 +17,11 @@ fn append_all(appender: &Appender, entries: impl IntoIterator<Item = Vec<u8>>) -
 
 fn read_all(directory: &Path) -> Vec<Vec<u8>> {
     let entries: Vec<_> = Reader::open(directory).unwrap().map(Result::unwrap).collect();
-    entries.into_iter().enumerate().map(|(at, (index, entry))| (assert_eq!(at as u64, index), entry).1).collect()
+    entries
+        .into_iter()
+        .enumerate()
+        .map(|(at, (index, entry))| (assert_eq!(at as u64, index), entry).1)
+        .collect()
 }
 
 fn entry(number: u64) -> Vec<u8> {

@@ -50,7 +50,8 @@ impl Ledger {
             .spawn({
                 let shared = Arc::clone(&shared);
                 move || {
-                    WriterThread { writer, shared, interval: options.probe_interval, gaps: Vec::new() }.run()
+                    let interval = options.probe_interval;
+                    WriterThread { writer, shared, interval, jobs: Vec::new(), gaps: Vec::new() }.run()
                 }
             })
             .map_err(|source| OpenError::Io { what: "writer thread".into(), source })?;
@@ -276,6 +277,9 @@ pub struct Stats {
     pub pauses: u64,
 }
 
+#[cfg(test)]
+mod tests;
+
 type Ack = Box<dyn FnOnce(Result<Position, AppendError>) + Send>;
 
 /// An entry on its way, with the slot that it keeps until it is answered.
@@ -388,6 +392,8 @@ struct WriterThread {
     writer: Writer,
     shared: Arc<Shared>,
     interval: Duration,
+    /// What was taken from the queue and is not answered yet.
+    jobs: Vec<Job>,
     /// Entries about pauses that are not durable yet.
     gaps: Vec<Vec<u8>>,
 }
@@ -400,37 +406,38 @@ enum Mode {
 
 impl WriterThread {
     fn run(mut self) -> Result<Checkpoint, CloseError> {
-        let shared = Arc::clone(&self.shared);
         // An observer that panics has lost count, and so has everything derived: that is the end of writing.
-        let result = catch_unwind(AssertUnwindSafe(|| self.serve())).unwrap_or_else(|_| {
-            let reason: Arc<str> = "the writer panicked".into();
-            shared.set_status(Status::Poisoned { reason: Arc::clone(&reason) });
-            Err(CloseError::Poisoned { reason })
-        });
-        let left = {
-            let mut queue = shared.queue();
-            queue.stopped = true;
-            mem::take(&mut queue.jobs)
+        let result = catch_unwind(AssertUnwindSafe(|| self.serve()))
+            .unwrap_or_else(|_| Err(CloseError::Poisoned { reason: "the writer panicked".into() }));
+        let (status, error) = match &result {
+            Err(CloseError::Poisoned { reason }) => {
+                let reason = Arc::clone(reason);
+                (Status::Poisoned { reason: Arc::clone(&reason) }, AppendError::Poisoned { reason })
+            }
+            Ok(_) | Err(CloseError::NoSpace(_)) => (Status::Closed, AppendError::Closed),
         };
-        if result.is_ok() {
-            shared.set_status(Status::Closed);
+        self.shared.set_status(status);
+        self.refuse(&error);
+        {
+            let mut queue = self.shared.queue();
+            queue.stopped = true;
+            mem::swap(&mut queue.jobs, &mut self.jobs);
         }
-        left.into_iter().for_each(|job| job.finish(Err(AppendError::Closed)));
+        self.refuse(&AppendError::Closed);
         result
     }
 
     fn serve(&mut self) -> Result<Checkpoint, CloseError> {
         let mut mode = Mode::Ready;
-        let mut jobs = Vec::new();
         loop {
             let until = if let Mode::Paused { probe_at, .. } = &mode { Some(*probe_at) } else { None };
-            let closing = self.shared.take(&mut jobs, until);
-            let done = closing && jobs.is_empty();
+            let closing = self.shared.take(&mut self.jobs, until);
+            let done = closing && self.jobs.is_empty();
             mode = match mode {
-                Mode::Ready => self.append(&mut jobs),
+                Mode::Ready => self.append(),
                 Mode::Paused { since, begun, mut probe_at, mut refused, reason } => {
-                    refused += jobs.len() as u64;
-                    self.refuse(&mut jobs, &AppendError::NoSpace { reason: Arc::clone(&reason) });
+                    refused += self.jobs.len() as u64;
+                    self.refuse(&AppendError::NoSpace { reason: Arc::clone(&reason) });
                     if done || Instant::now() >= probe_at {
                         probe_at = Instant::now() + self.interval;
                         self.resume(since, begun, probe_at, refused, reason)
@@ -439,7 +446,7 @@ impl WriterThread {
                     }
                 }
                 Mode::Poisoned { reason } => {
-                    self.refuse(&mut jobs, &AppendError::Poisoned { reason: Arc::clone(&reason) });
+                    self.refuse(&AppendError::Poisoned { reason: Arc::clone(&reason) });
                     Mode::Poisoned { reason }
                 }
             };
@@ -450,39 +457,39 @@ impl WriterThread {
     }
 
     /// Appends jobs, as many batches as that takes.
-    fn append(&mut self, jobs: &mut Vec<Job>) -> Mode {
-        while !jobs.is_empty() {
+    fn append(&mut self) -> Mode {
+        while !self.jobs.is_empty() {
             let started = Instant::now();
-            match self.writer.append(jobs) {
+            match self.writer.append(&self.jobs) {
                 Ok(indexes) => {
                     self.committed(started.elapsed(), indexes.end - indexes.start);
                     let count = (indexes.end - indexes.start) as usize;
-                    for (job, index) in jobs.drain(..count).zip(indexes) {
+                    for (job, index) in self.jobs.drain(..count).zip(indexes) {
                         job.finish(Ok(Position { index }));
                     }
                 }
-                Err(WriteError::NoSpace(error)) => return self.pause(jobs, &error),
-                Err(WriteError::Broken(reason)) => return self.poison(jobs, reason),
+                Err(WriteError::NoSpace(error)) => return self.pause(&error),
+                Err(WriteError::Broken(reason)) => return self.poison(reason),
             }
         }
         Mode::Ready
     }
 
-    fn pause(&mut self, jobs: &mut Vec<Job>, error: &io::Error) -> Mode {
+    fn pause(&mut self, error: &io::Error) -> Mode {
         let reason: Arc<str> = error.to_string().into();
         let (since, begun) = (SystemTime::now(), Instant::now());
         // The status changes before the callers hear of it: who is refused must not find the ledger ready.
         self.shared.set_status(Status::Paused { since, reason: Arc::clone(&reason) });
         self.shared.describe(&self.writer, |stats| stats.pauses += 1);
-        let refused = jobs.len() as u64;
-        self.refuse(jobs, &AppendError::NoSpace { reason: Arc::clone(&reason) });
+        let refused = self.jobs.len() as u64;
+        self.refuse(&AppendError::NoSpace { reason: Arc::clone(&reason) });
         Mode::Paused { since, begun, probe_at: begun + self.interval, refused, reason }
     }
 
-    fn poison(&mut self, jobs: &mut Vec<Job>, reason: String) -> Mode {
+    fn poison(&mut self, reason: String) -> Mode {
         let reason: Arc<str> = reason.into();
         self.shared.set_status(Status::Poisoned { reason: Arc::clone(&reason) });
-        self.refuse(jobs, &AppendError::Poisoned { reason: Arc::clone(&reason) });
+        self.refuse(&AppendError::Poisoned { reason: Arc::clone(&reason) });
         Mode::Poisoned { reason }
     }
 
@@ -498,7 +505,7 @@ impl WriterThread {
         match self.writer.probe() {
             Ok(()) => {}
             Err(WriteError::NoSpace(_)) => return Mode::Paused { since, begun, probe_at, refused, reason },
-            Err(WriteError::Broken(reason)) => return self.poison(&mut Vec::new(), reason),
+            Err(WriteError::Broken(reason)) => return self.poison(reason),
         }
         // Accept first, ask then: nothing can pass unrecorded after the observer has counted.
         self.shared.set_status(Status::Ready);
@@ -513,8 +520,8 @@ impl WriterThread {
                     self.gaps.drain(..(indexes.end - indexes.start) as usize);
                 }
                 // Kept for the next time; what passes from now on is the next pause's.
-                Err(WriteError::NoSpace(error)) => return self.pause(&mut Vec::new(), &error),
-                Err(WriteError::Broken(reason)) => return self.poison(&mut Vec::new(), reason),
+                Err(WriteError::NoSpace(error)) => return self.pause(&error),
+                Err(WriteError::Broken(reason)) => return self.poison(reason),
             }
         }
         Mode::Ready
@@ -540,8 +547,9 @@ impl WriterThread {
         });
     }
 
-    fn refuse(&self, jobs: &mut Vec<Job>, error: &AppendError) {
-        lock(&self.shared.stats).refused += jobs.len() as u64;
-        jobs.drain(..).for_each(|job| job.finish(Err(error.clone())));
+    /// Answers all jobs with an error.
+    fn refuse(&mut self, error: &AppendError) {
+        lock(&self.shared.stats).refused += self.jobs.len() as u64;
+        self.jobs.drain(..).for_each(|job| job.finish(Err(error.clone())));
     }
 }

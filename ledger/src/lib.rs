@@ -34,6 +34,8 @@ pub mod merkle;
 mod reader;
 mod recovery;
 mod segment;
+#[cfg(test)]
+mod sim;
 mod verify;
 mod writer;
 

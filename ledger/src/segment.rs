@@ -119,6 +119,13 @@ impl Commit {
         bytes
     }
 
+    /// Whether these bytes are a commit frame, or would be with the right mark: then it is the mark that was changed,
+    /// and not an entry that is missing.
+    fn is_whole_but_for_its_mark(bytes: &[u8], seed: u32) -> bool {
+        bytes.len() >= COMMIT_BYTES
+            && u32_at(bytes, 4) == crc32c::crc32c_append(seed, &bytes[8..COMMIT_BYTES])
+    }
+
     fn parse(bytes: &[u8], seed: u32) -> Option<Commit> {
         let bytes: &[u8; COMMIT_BYTES] = bytes.first_chunk()?;
         let whole =
@@ -310,17 +317,20 @@ impl Scan {
                 return bad(index, "the file ends in the middle of a batch");
             }
             let length = u32_at(head, 0);
+            let seed = self.seed;
             if length == COMMIT_MARK {
                 return self.commit_of(at, index);
             }
             if length == 0 || length as usize > ENTRY_BYTES_MAX {
+                if Commit::is_whole_but_for_its_mark(self.read(at, COMMIT_BYTES)?, seed) {
+                    return self.commit_of(at, index);
+                }
                 return bad(index, "no frame where one must be");
             }
             let frame_bytes = entry_frame_bytes(length as usize);
             if at + frame_bytes + COMMIT_BYTES > BATCH_BYTES_MAX {
                 return bad(index, "a batch without end");
             }
-            let seed = self.seed;
             let frame = self.read(at, frame_bytes)?;
             if frame.len() < frame_bytes {
                 return bad(index, "the file ends in the middle of an entry");

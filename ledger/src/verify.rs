@@ -326,3 +326,6 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> Stop {
     let what = what.to_owned();
     move |source| Stop::Io { what, source }
 }
+
+#[cfg(test)]
+mod tests;

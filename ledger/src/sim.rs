@@ -13,10 +13,10 @@ const SECTOR: u64 = 512;
 
 /// A small deterministic generator (splitmix64).
 #[derive(Clone, Debug)]
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub(super) fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -31,7 +31,7 @@ impl Dice {
 
 /// What happens at the operation with a given number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The power fails: the operation was begun, and nothing after it happens.
     PowerCut,
     /// `EIO`. A sync that fails leaves the cache clean and the disk with any part of what was to be synced.
@@ -44,7 +44,7 @@ pub(super) enum Fault {
 
 /// What a power cut leaves of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Survival {
+pub(crate) enum Survival {
     Nothing,
     Everything,
     /// Any subset of sectors, lengths and names.
@@ -56,7 +56,7 @@ pub(super) enum Survival {
 }
 
 #[derive(Clone)]
-pub(super) struct SimDisk {
+pub(crate) struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
@@ -105,7 +105,7 @@ struct SimFile {
 struct SimLock(SimDisk);
 
 impl SimDisk {
-    pub(super) fn new() -> SimDisk {
+    pub(crate) fn new() -> SimDisk {
         SimDisk { state: Arc::default() }
     }
 
@@ -114,32 +114,32 @@ impl SimDisk {
     }
 
     /// A disk of its own with the same contents, for another continuation of the same story.
-    pub(super) fn fork(&self) -> SimDisk {
+    pub(crate) fn fork(&self) -> SimDisk {
         SimDisk { state: Arc::new(Mutex::new(self.state().clone())) }
     }
 
-    pub(super) fn operations(&self) -> u64 {
+    pub(crate) fn operations(&self) -> u64 {
         self.state().operations
     }
 
     /// Lets the `after`-th operation from now (0 is the next) fail.
-    pub(super) fn plan(&self, after: u64, fault: Fault) {
+    pub(crate) fn plan(&self, after: u64, fault: Fault) {
         let mut state = self.state();
         state.fault = Some((state.operations + after, fault));
     }
 
-    pub(super) fn set_capacity(&self, bytes: Option<u64>) {
+    pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
     }
 
     /// The process ends and another one starts: nothing is lost, but no fault is planned any more.
-    pub(super) fn restart(&self) {
+    pub(crate) fn restart(&self) {
         let mut state = self.state();
         (state.fault, state.off, state.locked) = (None, false, false);
     }
 
     /// The power fails and comes back.
-    pub(super) fn power_cycle(&self, survival: Survival, dice: &mut Dice) {
+    pub(crate) fn power_cycle(&self, survival: Survival, dice: &mut Dice) {
         let mut state = self.state();
         let last_write = state.last_write.take();
         for (number, file) in state.files.iter_mut().enumerate() {
@@ -162,8 +162,26 @@ impl SimDisk {
         self.restart();
     }
 
-    /// All files' bytes, for a test to look at.
-    pub(super) fn names(&self) -> Vec<String> {
+    /// What a file has, as a read sees it.
+    pub(crate) fn bytes_of(&self, name: &str) -> Vec<u8> {
+        let state = self.state();
+        state.files[state.names[name]].cached.clone()
+    }
+
+    /// Gives a file other bytes, as somebody with an editor would; `None` removes it.
+    pub(crate) fn tamper(&self, name: &str, bytes: Option<Vec<u8>>) {
+        let mut state = self.state();
+        let Some(bytes) = bytes else {
+            state.names.remove(name);
+            return;
+        };
+        let number = state.files.len();
+        state.files.push(Contents { durable: bytes.clone(), cached: bytes, pending: Vec::new() });
+        state.names.insert(name.to_owned(), number);
+    }
+
+    /// The names of all files, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
         self.state().names.keys().cloned().collect()
     }
 }

@@ -217,7 +217,9 @@ fn a_dropped_tail_is_missed_by_the_marks() {
 fn damage_before_whole_commits_is_no_crash() {
     let disk = SimDisk::new();
     let mut writer = Sample::open(&disk).unwrap();
-    (0..3).for_each(|_| drop(writer.append(&[vec![b'x'; 40]]).unwrap()));
+    for _ in 0..3 {
+        writer.append(&[vec![b'x'; 40]]).unwrap();
+    }
     drop(writer); // no clean stop
     let name = segment_name(0);
     let mut bytes = disk.bytes_of(&name);

@@ -1,1 +1,275 @@
 //! What operators owe, hold and have used up.
+//!
+//! Three things change here, each at one place only, so that nothing is counted twice:
+//! - what is **owed** per operator and calendar month changes when a record is durable ([`crate::derived`]);
+//! - what is **held** is the ceiling of fetches under way: a [`Hold`] adds it and gives it back when it goes. It must
+//!   live until the record is acknowledged, so that an amount is always held, owed, or for a moment both;
+//! - what is **used up** of a rule's budget is the durable fetches of the running period and those under way: an
+//!   [`InFlight`] counts one until its record is durable.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use policy::{Account, Limit, Money, PolicySnapshot, Standing};
+
+/// The most months of balances that are kept: the running one and those that statements are still made for.
+const MONTHS_MAX: i32 = 13;
+
+/// The most budgets (a rule's for an operator) that are kept; rules and operators are configured, so this is far away.
+const WINDOWS_MAX: usize = 100_000;
+
+/// The accounts of all operators. Shared by all threads; every call is short.
+#[derive(Default, Debug)]
+pub struct Accounts {
+    books: Mutex<Books>,
+}
+
+#[derive(Default, Debug)]
+struct Books {
+    owed: HashMap<(Arc<str>, i32), i128>,
+    held: HashMap<Arc<str>, i128>,
+    /// The period of each rule that has a budget.
+    periods: HashMap<Arc<str>, u64>,
+    windows: HashMap<(Arc<str>, Arc<str>), Window>,
+}
+
+/// A budget of one rule for one operator in its running period.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+struct Window {
+    period_secs: u64,
+    start: i64,
+    requests: u64,
+    bytes: u64,
+    in_flight: u64,
+    /// Delivered fetches that wait in a roll-up, of this period.
+    rolled_requests: u64,
+    rolled_bytes: u64,
+}
+
+impl Accounts {
+    /// No operator owes anything yet.
+    pub fn new() -> Accounts {
+        Accounts::default()
+    }
+
+    /// The accounts as a policy's rules see them at a moment (seconds since the Unix epoch).
+    pub fn standing<'a>(&'a self, policy: &'a PolicySnapshot, now_seconds: i64) -> View<'a> {
+        View { accounts: self, policy, now_seconds }
+    }
+
+    /// Sets aside what a fetch may cost at most, whatever the limit.
+    pub fn hold(self: &Arc<Self>, operator: &str, amount: Money) -> Hold {
+        let operator: Arc<str> = Arc::from(operator);
+        let nano = amount.nano.max(0);
+        *self.books().held.entry(Arc::clone(&operator)).or_default() += i128::from(nano);
+        Hold { accounts: Arc::clone(self), operator, nano }
+    }
+
+    /// Sets aside what a fetch may cost at most, if the account can take it: in one step, so that fetches that start
+    /// at the same time cannot share what is left. `None` if it cannot, or if there is no such account.
+    pub fn try_hold(
+        self: &Arc<Self>,
+        policy: &PolicySnapshot,
+        operator: &str,
+        amount: Money,
+        now_seconds: i64,
+    ) -> Option<Hold> {
+        let account = policy.account(operator)?;
+        let nano = amount.nano.max(0);
+        let mut books = self.books();
+        if !books.affords(account, amount, now_seconds) {
+            return None;
+        }
+        let operator = Arc::clone(&account.operator);
+        *books.held.entry(Arc::clone(&operator)).or_default() += i128::from(nano);
+        drop(books);
+        Some(Hold { accounts: Arc::clone(self), operator, nano })
+    }
+
+    /// Counts a fetch under way against a budget.
+    pub fn enter(self: &Arc<Self>, limit: &Limit, operator: &str, now_seconds: i64) -> InFlight {
+        let key = (Arc::clone(&limit.rule), Arc::<str>::from(operator));
+        let mut books = self.books();
+        books.register(limit);
+        if let Some(window) = books.window(&key, limit.period_secs, now_seconds) {
+            window.in_flight += 1;
+        }
+        drop(books);
+        InFlight { accounts: Arc::clone(self), key }
+    }
+
+    /// Makes a rule's budget known before its first fetch, so that entries read at a start count against it.
+    pub fn register(&self, limit: &Limit) {
+        self.books().register(limit);
+    }
+
+    /// What an operator owes for a month of [`metrics::month_of`], in nano-units.
+    pub fn owed(&self, operator: &str, month: i32) -> i128 {
+        self.books().owed.get(&(Arc::from(operator), month)).copied().unwrap_or(0)
+    }
+
+    /// What is held for fetches of an operator that are under way, in nano-units.
+    pub fn held(&self, operator: &str) -> i128 {
+        self.books().held.get(operator).copied().unwrap_or(0)
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn affords(&self, account: &Account, amount: Money, now_seconds: i64) -> bool {
+        if amount.currency != account.credit_limit.currency {
+            return false;
+        }
+        let month = metrics::month_of(now_seconds.saturating_mul(1_000_000));
+        let owed = self.owed.get(&(Arc::clone(&account.operator), month)).copied().unwrap_or(0);
+        let held = self.held.get(&account.operator).copied().unwrap_or(0);
+        owed + held + i128::from(amount.nano.max(0)) <= i128::from(account.credit_limit.nano)
+    }
+
+    fn register(&mut self, limit: &Limit) {
+        if self.periods.get(&limit.rule) != Some(&limit.period_secs) {
+            self.periods.insert(Arc::clone(&limit.rule), limit.period_secs);
+        }
+    }
+
+    /// The budget's running period at a moment, begun anew if it is over or of another length.
+    fn window(&mut self, key: &(Arc<str>, Arc<str>), period_secs: u64, now: i64) -> Option<&mut Window> {
+        let start = period_start(period_secs, now);
+        if !self.windows.contains_key(key) {
+            if self.windows.len() >= WINDOWS_MAX {
+                self.windows.retain(|_, window| window.in_flight > 0 || window.is_running(now));
+            }
+            if self.windows.len() >= WINDOWS_MAX {
+                return None;
+            }
+            self.windows.insert(key.clone(), Window { period_secs, start, ..Window::default() });
+        }
+        let window = self.windows.get_mut(key)?;
+        if window.period_secs != period_secs || window.start < start {
+            *window = Window { period_secs, start, in_flight: window.in_flight, ..Window::default() };
+        }
+        Some(window)
+    }
+}
+
+impl Window {
+    fn is_running(&self, now: i64) -> bool {
+        period_start(self.period_secs, now) <= self.start
+    }
+}
+
+/// Periods are aligned to the Unix epoch.
+fn period_start(period_secs: u64, now: i64) -> i64 {
+    let period = i64::try_from(period_secs).unwrap_or(i64::MAX).max(1);
+    now.saturating_sub(now.rem_euclid(period))
+}
+
+/// Money set aside for a fetch under way; dropping it gives it back.
+#[derive(Debug)]
+pub struct Hold {
+    accounts: Arc<Accounts>,
+    operator: Arc<str>,
+    nano: i64,
+}
+
+impl Hold {
+    /// What is set aside, in nano-units.
+    pub fn nano(&self) -> i64 {
+        self.nano
+    }
+
+    /// Lowers the hold to what the response's terms still allow; it never grows.
+    pub fn lower(&mut self, amount: Money) {
+        let nano = amount.nano.clamp(0, self.nano);
+        self.give_back(self.nano - nano);
+        self.nano = nano;
+    }
+
+    /// Ends the hold after the acknowledgement. The amount itself is owed since the record became durable.
+    pub fn settle(self, amount_nano: i64) {
+        debug_assert!(amount_nano <= self.nano, "an amount is at most what was held");
+    }
+
+    fn give_back(&self, nano: i64) {
+        let mut books = self.accounts.books();
+        if let Some(held) = books.held.get_mut(&self.operator) {
+            *held -= i128::from(nano);
+            if *held == 0 {
+                books.held.remove(&self.operator);
+            }
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.give_back(self.nano);
+    }
+}
+
+/// A fetch under way that counts against a budget; drop it when its record is durable or will never be.
+#[derive(Debug)]
+pub struct InFlight {
+    accounts: Arc<Accounts>,
+    key: (Arc<str>, Arc<str>),
+}
+
+impl InFlight {
+    /// The fetch was delivered and waits in a roll-up: it stays counted until that is durable or the period ends.
+    pub fn rolled_up(self, bytes: u64) {
+        let mut books = self.accounts.books();
+        if let Some(window) = books.windows.get_mut(&self.key) {
+            window.rolled_requests += 1;
+            window.rolled_bytes = window.rolled_bytes.saturating_add(bytes);
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut books = self.accounts.books();
+        if let Some(window) = books.windows.get_mut(&self.key) {
+            window.in_flight = window.in_flight.saturating_sub(1);
+        }
+    }
+}
+
+/// The accounts under a policy at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    accounts: &'a Accounts,
+    policy: &'a PolicySnapshot,
+    now_seconds: i64,
+}
+
+impl Standing for View<'_> {
+    fn exhausted(&self, limit: &Limit, operator: &str) -> Option<u64> {
+        let books = self.accounts.books();
+        let window = books.windows.get(&(Arc::clone(&limit.rule), Arc::from(operator)))?;
+        let start = period_start(limit.period_secs, self.now_seconds);
+        let same = window.period_secs == limit.period_secs && window.start >= start;
+        let (requests, bytes) = if same {
+            (
+                window.requests + window.rolled_requests + window.in_flight,
+                window.bytes.saturating_add(window.rolled_bytes),
+            )
+        } else {
+            (window.in_flight, 0)
+        };
+        let used_up = limit.requests.is_some_and(|budget| requests >= budget)
+            || limit.bytes.is_some_and(|budget| bytes >= budget);
+        let period = i64::try_from(limit.period_secs).unwrap_or(i64::MAX).max(1);
+        let left = start.saturating_add(period).saturating_sub(self.now_seconds);
+        used_up.then(|| u64::try_from(left).unwrap_or(1).max(1))
+    }
+
+    fn affords(&self, operator: &str, amount: Money) -> bool {
+        let Some(account) = self.policy.account(operator) else {
+            return false; // nobody to bill
+        };
+        self.accounts.books().affords(account, amount, self.now_seconds)
+    }
+}

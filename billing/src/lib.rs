@@ -4,5 +4,6 @@ pub mod account;
 pub mod books;
 pub mod derived;
 pub mod rate;
+pub mod repeat;
 pub mod replay;
 pub mod statement;

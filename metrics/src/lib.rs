@@ -1,11 +1,24 @@
 //! Counting what crawlers take: the meter on a body, the usage record written for outsiders, and what Prometheus sees.
 //!
-//! Metrics watch; the ledger counts. Nothing here does I/O or reads a clock, and no sum of money is made here.
+//! Metrics watch; the ledger counts. Nothing here does I/O or reads a clock, and no sum of money is made here but the
+//! plain sums of a [`Rollup`].
 
+mod entry;
+mod json;
 mod meter;
+pub mod names;
 mod outcome;
 mod record;
+mod rollup;
+mod telemetry;
+mod time;
 
-pub use meter::{Meter, Metered};
+pub use entry::{Entry, Gap, NodeStart, PolicyPart};
+pub use meter::{Meter, Metered, WordOptions};
 pub use outcome::Outcome;
 pub use record::{RecordError, Rollup, UsageRecord};
+pub use rollup::{RolledFetch, Rollups};
+pub use telemetry::{
+    LedgerFigures, LedgerState, Lookup, RequestClass, Telemetry, UnmeteredReason, UpstreamFailure,
+};
+pub use time::{month_of, month_text};

@@ -1,0 +1,1 @@
+//! The names of all metrics, in one place. `docs/metrics.md` lists them with their labels.

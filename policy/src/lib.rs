@@ -8,18 +8,25 @@
 //! again when the response head is known.
 
 mod admit;
+mod config;
 mod crawler;
+mod diagnostic;
 mod directory;
 mod evidence;
+mod glob;
+mod judge;
 mod money;
+mod pattern;
 mod purpose;
 mod release;
+mod rule;
 mod snapshot;
 mod terms;
 mod work;
 
 pub use admit::{Admission, Grant, Standing, admit};
 pub use crawler::{Class, Crawler, CrawlerRow, Verification};
+pub use diagnostic::{Diagnostic, Severity, render, suggest};
 pub use directory::{Directory, USER_AGENT_BYTES_MAX};
 pub use evidence::{
     Assurance, Evidence, LIST_BYTES_MAX, LIST_ENTRIES_MAX, RangeList, ReverseDnsAnswer, identify, is_local,
@@ -28,6 +35,6 @@ pub use evidence::{
 pub use money::{Currency, Money, MoneyError, decimal, divide_half_even};
 pub use purpose::Purpose;
 pub use release::{Release, ResponseHead, release};
-pub use snapshot::{Account, Diagnostic, Include, Mode, PolicySnapshot, Severity, Source};
+pub use snapshot::{Account, Holder, Include, Mode, PolicySnapshot, Source};
 pub use terms::{Charge, Limit, Offer, OfferError, Refusal, RefusalKind, Terms, Unit, Verdict};
 pub use work::{AmbiguousPath, Work};

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::{Crawler, Grant, Offer, OfferError, PolicySnapshot, Refusal, Standing, Terms, Verdict, Work};
+use crate::admit::weigh;
+use crate::judge::{Case, Quote};
+use crate::pattern::MediaPattern;
+use crate::terms::{always_free_rule, default_rule};
+use crate::{
+    Class, Crawler, Grant, Money, Offer, OfferError, PolicySnapshot, Refusal, Standing, Terms, Verdict, Work,
+};
 
 /// What [`release`] looks at in a response head.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,22 +30,75 @@ pub enum Release {
     Deliver(Terms),
 }
 
-/// Decides whether a response may be delivered, and on what terms.
+/// Decides whether a response may be delivered, and on what terms, before a byte of its body is.
+///
+/// Only 200 and 206 are charged for. A rule that denies keeps any 2xx back; redirects, 304 and errors are delivered.
 pub fn release(
-    _policy: &PolicySnapshot,
-    _grant: &Grant,
-    _crawler: &Crawler,
-    _work: &Work,
-    _offer: &Result<Offer, OfferError>,
-    _standing: &dyn Standing,
-    _head: &ResponseHead<'_>,
+    policy: &PolicySnapshot,
+    grant: &Grant,
+    crawler: &Crawler,
+    work: &Work,
+    offer: &Result<Offer, OfferError>,
+    standing: &dyn Standing,
+    head: &ResponseHead<'_>,
 ) -> Release {
-    Release::Deliver(Terms {
-        rule: Arc::from("default"),
+    if work.always_free {
+        return Release::Deliver(free(always_free_rule()));
+    }
+    if crawler.row.class != Class::Ai {
+        return Release::Deliver(free(default_rule()));
+    }
+    let mut candidates = policy.rules.candidates(crawler, work);
+    let decides = |media: Option<&MediaPattern>| match (media, head.content_type) {
+        (None, _) => true,
+        (Some(media), Some(content_type)) => media.matches(content_type),
+        (Some(_), None) => false,
+    };
+    let Some((rule, _)) = candidates.find(|(_, media)| decides(*media)) else {
+        return Release::Deliver(free(default_rule()));
+    };
+    let case = Case { policy, crawler, work, offer, standing };
+    let mut terms = Terms {
+        rule: rule.name.clone(),
+        verdict: rule.verdict,
+        charge: None,
+        owed: false,
+        would_refuse: None,
+        limit: rule.limit.clone(),
+    };
+    if !(200..300).contains(&head.status) {
+        // There is no work in this response. What enforcing would have said to the request is still worth showing.
+        if !rule.is_enforced() {
+            terms.would_refuse = weigh(&case, |_| true).err().map(|(_, objection)| objection.status());
+        }
+        return Release::Deliver(terms);
+    }
+    let billed = matches!(head.status, 200 | 206);
+    let charge = rule.charge.as_ref().filter(|_| billed);
+    let quote = charge.map(|charge| Quote::of_response(charge, head.content_length));
+    // A rule that only observes had nothing put aside for it.
+    let held = if rule.is_enforced() { Some(grant.ceiling.unwrap_or(Money::zero(policy.currency))) } else { None };
+    match case.judge(rule, quote, held) {
+        Ok(agreed) => {
+            terms.charge = charge.cloned();
+            terms.owed = rule.is_enforced() && agreed.is_some();
+        }
+        Err(objection) if rule.is_enforced() => return Release::Refuse(case.refusal(rule, &objection)),
+        Err(objection) => {
+            terms.charge = charge.cloned();
+            terms.would_refuse = Some(objection.status());
+        }
+    }
+    Release::Deliver(terms)
+}
+
+fn free(rule: &Arc<str>) -> Terms {
+    Terms {
+        rule: rule.clone(),
         verdict: Verdict::Allow,
         charge: None,
         owed: false,
         would_refuse: None,
         limit: None,
-    })
+    }
 }

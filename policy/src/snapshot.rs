@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::{AmbiguousPath, Currency, Directory, Money, Work};
+use crate::glob::PathGlob;
+use crate::pattern::HostPattern;
+use crate::rule::Rules;
+use crate::work::{canonical_host, canonical_path, canonical_query, is_always_free};
+use crate::{AmbiguousPath, Currency, Diagnostic, Directory, Money, Work};
 
 /// Whether rules only show what they would do, or do it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -14,6 +18,21 @@ pub enum Mode {
     Enforce,
 }
 
+impl Mode {
+    /// The word used in policies and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Observe => "observe",
+            Mode::Enforce => "enforce",
+        }
+    }
+
+    /// The mode of that word.
+    pub fn parse(word: &str) -> Option<Mode> {
+        [Mode::Observe, Mode::Enforce].into_iter().find(|mode| mode.as_str() == word)
+    }
+}
+
 /// A text with the name that diagnostics show for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Source {
@@ -23,37 +42,9 @@ pub struct Source {
     pub text: String,
 }
 
-/// How grave a diagnostic is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Severity {
-    /// The policy cannot be used.
-    Error,
-    /// It can, but somebody should look.
-    Warning,
-}
-
-/// One thing that is wrong in a text, with its place and what would be right.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Diagnostic {
-    /// How grave.
-    pub severity: Severity,
-    /// The source's name.
-    pub file: String,
-    /// 1-based.
-    pub line: usize,
-    /// 1-based, in characters.
-    pub column: usize,
-    /// Length of the marked text in characters, at least 1.
-    pub width: usize,
-    /// The offending line, as it stands.
-    pub excerpt: String,
-    /// What is wrong.
-    pub message: String,
-    /// What would be right.
-    pub help: Option<String>,
-}
-
 /// Finds an included text: given what stands in `include` and the including source's name.
+///
+/// Presets never reach it. An `Err` is shown at the place of the `include`.
 pub type Include<'a> = dyn FnMut(&str, &str) -> Result<Source, String> + 'a;
 
 /// An operator's account in this policy.
@@ -67,40 +58,94 @@ pub struct Account {
     pub accept: Option<Money>,
 }
 
+/// A holder of rights that the policy names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Holder {
+    /// The identifier used in records and statements.
+    pub id: Arc<str>,
+    /// The name for people.
+    pub name: Arc<str>,
+}
+
+/// What the policy says of a host.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) host: HostPattern,
+    pub(crate) holder: Option<Arc<str>>,
+    pub(crate) licence: Option<Arc<str>>,
+    pub(crate) contact: Option<Arc<str>>,
+    pub(crate) query: Vec<String>,
+}
+
+/// What the policy says of a set of paths.
+#[derive(Debug)]
+pub(crate) struct WorkEntry {
+    pub(crate) host: HostPattern,
+    pub(crate) path: PathGlob,
+    pub(crate) id: Option<Arc<str>>,
+    pub(crate) holder: Option<Arc<str>>,
+    pub(crate) licence: Option<Arc<str>>,
+}
+
 /// A compiled policy. One snapshot serves a whole fetch.
 #[derive(Debug)]
 pub struct PolicySnapshot {
-    sources: Vec<Source>,
-    digest: Arc<str>,
-    currency: Currency,
-    mode: Mode,
-    directory: Directory,
-    accounts: Vec<Account>,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) digest: Arc<str>,
+    pub(crate) currency: Currency,
+    pub(crate) mode: Mode,
+    pub(crate) directory: Directory,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) holders: Vec<Holder>,
+    /// The narrowest host first.
+    pub(crate) sites: Vec<Site>,
+    /// The narrowest host and path first.
+    pub(crate) works: Vec<WorkEntry>,
+    pub(crate) rules: Rules,
+    pub(crate) licence: Option<Arc<str>>,
+    pub(crate) contact: Option<Arc<str>>,
+    /// Licence documents that the policy points to, as host and path: always free.
+    pub(crate) licence_documents: Vec<String>,
+    pub(crate) count_words: bool,
 }
 
 impl PolicySnapshot {
     /// The policy of those who wrote none: meter everything, refuse nothing.
     pub fn observe_only() -> PolicySnapshot {
-        PolicySnapshot {
-            sources: Vec::new(),
-            digest: Arc::from(""),
-            currency: Currency::USD,
-            mode: Mode::Observe,
-            directory: Directory::new(Vec::new()),
-            accounts: Vec::new(),
-        }
+        let text = "# No policy was given: every fetch of an AI crawler is metered, none is refused or charged.\n\
+                    version = 1\nmode = \"observe\"\n";
+        let source = Source { name: "built-in:observe".to_owned(), text: text.to_owned() };
+        let compiled = PolicySnapshot::compile(source, None, &mut |_, _| Err("nothing is included".to_owned()));
+        compiled.expect("a test compiles the built-in policy").0
     }
 
     /// Compiles a policy and all that it includes. Warnings come with success.
     ///
+    /// `mode` replaces the policy's own; a rule that names its mode keeps it.
+    ///
     /// # Errors
     /// Every problem at once.
     pub fn compile(
-        _source: Source,
-        _mode: Option<Mode>,
-        _include: &mut Include<'_>,
+        source: Source,
+        mode: Option<Mode>,
+        include: &mut Include<'_>,
     ) -> Result<(PolicySnapshot, Vec<Diagnostic>), Vec<Diagnostic>> {
-        Ok((PolicySnapshot::observe_only(), Vec::new()))
+        crate::config::compile(source, mode, include)
+    }
+
+    /// The name of these texts in this mode: `sha256:` and 64 hex digits.
+    ///
+    /// Hashed are the mode and each text, each led by its length in bytes as eight bytes, most significant first. The
+    /// texts' names are not part of it: the same policy in another folder is the same policy.
+    pub fn digest_of(mode: Mode, sources: &[Source]) -> String {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        for text in std::iter::once(mode.as_str()).chain(sources.iter().map(|source| source.text.as_str())) {
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
+        }
+        let hash = context.finish();
+        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{hex}")
     }
 
     /// The texts that this policy was made of, the policy itself first; they enter the ledger before it takes effect.
@@ -138,6 +183,23 @@ impl PolicySnapshot {
         self.accounts.iter().find(|account| &*account.operator == operator)
     }
 
+    /// The holders that it names.
+    pub fn holders(&self) -> &[Holder] {
+        &self.holders
+    }
+
+    /// Names of all rules, for label values that must be known beforehand; `default` and `always-free` come first.
+    pub fn rule_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        [crate::terms::default_rule(), crate::terms::always_free_rule()]
+            .into_iter()
+            .chain(self.rules.rules.iter().map(|rule| &rule.name))
+    }
+
+    /// Words are counted everywhere, not only where a rule is priced by them.
+    pub fn count_words(&self) -> bool {
+        self.count_words
+    }
+
     /// The work that a request names.
     ///
     /// `host` as in `Host` or `:authority`; `target` is path and query as they came.
@@ -145,15 +207,47 @@ impl PolicySnapshot {
     /// # Errors
     /// The path could be read in two ways.
     pub fn work(&self, scheme: &str, host: &str, target: &str) -> Result<Work, AmbiguousPath> {
-        let path = target.split('?').next().unwrap_or("/").to_owned();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let ambiguous = |path: &str, why| AmbiguousPath { path: path.chars().take(256).collect(), why };
+        let host = canonical_host(scheme, host).map_err(|why| ambiguous(host, why))?;
+        let canonical = canonical_path(path).map_err(|why| ambiguous(path, why))?;
+        let site = self.site(&host);
+        let query = match site {
+            Some(site) if !site.query.is_empty() && !query.is_empty() => {
+                canonical_query(query, &site.query).map_err(|why| ambiguous(path, why))?
+            }
+            _ => String::new(),
+        };
+        let entry = self.works.iter().find(|entry| entry.path.matches(&canonical) && entry.host.matches(&host));
+        let mut locator = format!("{host}{canonical}");
+        let always_free = is_always_free(&canonical) || self.licence_documents.contains(&locator);
+        if !query.is_empty() {
+            locator.push('?');
+            locator.push_str(&query);
+        }
+        let url = format!("{scheme}://{locator}");
+        let holder = entry.and_then(|entry| entry.holder.as_ref()).or(site.and_then(|site| site.holder.as_ref()));
+        let licence = entry
+            .and_then(|entry| entry.licence.as_ref())
+            .or(site.and_then(|site| site.licence.as_ref()))
+            .or(self.licence.as_ref());
         Ok(Work {
+            id: entry.and_then(|entry| entry.id.as_deref()).map_or(locator, str::to_owned),
             host: Arc::from(host),
-            url: format!("{scheme}://{host}{path}"),
-            id: format!("{host}{path}"),
-            path,
-            holder: None,
-            licence: None,
-            always_free: false,
+            path: canonical,
+            url,
+            holder: holder.cloned(),
+            licence: licence.cloned(),
+            always_free,
         })
+    }
+
+    /// Whom to ask for terms about a host.
+    pub fn contact(&self, host: &str) -> Option<&Arc<str>> {
+        self.site(host).and_then(|site| site.contact.as_ref()).or(self.contact.as_ref())
+    }
+
+    fn site(&self, host: &str) -> Option<&Site> {
+        self.sites.iter().find(|site| site.host.matches(host))
     }
 }

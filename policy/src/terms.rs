@@ -1,8 +1,26 @@
 //! Terms: what a fetch costs, what is asked of the one who fetches, and how a refusal reads.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use crate::{Assurance, Money, MoneyError};
+use crate::money::{NanoError, parse_nano};
+use crate::{Assurance, Currency, Money, MoneyError, divide_half_even};
+
+/// The rule that is named where none matched.
+pub(crate) const DEFAULT_RULE: &str = "default";
+/// The rule that is named for what nobody may charge for.
+pub(crate) const ALWAYS_FREE_RULE: &str = "always-free";
+
+/// [`DEFAULT_RULE`], shared.
+pub(crate) fn default_rule() -> &'static Arc<str> {
+    static NAME: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(DEFAULT_RULE));
+    &NAME
+}
+
+/// [`ALWAYS_FREE_RULE`], shared.
+pub(crate) fn always_free_rule() -> &'static Arc<str> {
+    static NAME: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(ALWAYS_FREE_RULE));
+    &NAME
+}
 
 /// What a price is counted in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -46,6 +64,27 @@ pub struct Charge {
     pub max: Option<Money>,
     /// How long the same version is free to the same operator after it was paid, in seconds; 0: every fetch counts.
     pub repeat_free_secs: u64,
+}
+
+impl Charge {
+    /// What a quantity (fetches, bytes or words) costs: rounded half to even at the nano-unit, never above `max`.
+    ///
+    /// An amount beyond `i64` is the largest `i64`; a `max` makes that impossible wherever quantities are not small.
+    pub fn amount(&self, quantity: u64) -> Money {
+        let exact = i128::from(self.price.nano) * i128::from(quantity);
+        let nano = i64::try_from(divide_half_even(exact, i128::from(self.unit.size()))).unwrap_or(i64::MAX);
+        let nano = self.max.map_or(nano, |max| nano.min(max.nano));
+        Money { nano, currency: self.price.currency }
+    }
+
+    /// The most that one fetch may cost.
+    pub fn ceiling(&self) -> Money {
+        match self.unit {
+            Unit::Fetch => self.price,
+            // Compiled policies always name a maximum here.
+            Unit::Megabyte | Unit::ThousandWords => self.max.unwrap_or(self.price),
+        }
+    }
 }
 
 /// A budget of requests or bytes per period for each operator.
@@ -110,6 +149,39 @@ pub enum Offer {
     Max(Money),
     /// Exactly this.
     Exact(Money),
+}
+
+impl Offer {
+    /// Reads the values of all `crawler-max-price` and all `crawler-exact-price` headers of a request.
+    ///
+    /// A value is an ISO 4217 code, one space and a decimal number, as in `USD 0.01`: no sign, no exponent, no comma.
+    ///
+    /// # Errors
+    /// More than one price, or one that cannot be read.
+    pub fn parse<'a>(
+        max: impl IntoIterator<Item = &'a [u8]>,
+        exact: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Offer, OfferError> {
+        let (mut max, mut exact) = (max.into_iter(), exact.into_iter());
+        let offer = match (max.next(), exact.next()) {
+            (None, None) => return Ok(Offer::None),
+            (Some(_), Some(_)) => return Err(OfferError::Conflicting),
+            (Some(value), None) => Offer::Max(parse_price(value)?),
+            (None, Some(value)) => Offer::Exact(parse_price(value)?),
+        };
+        if max.next().is_some() || exact.next().is_some() {
+            return Err(OfferError::Conflicting);
+        }
+        Ok(offer)
+    }
+}
+
+fn parse_price(value: &[u8]) -> Result<Money, MoneyError> {
+    let shown = String::from_utf8_lossy(&value[..value.len().min(64)]);
+    let text = shown.trim_matches([' ', '\t']);
+    let (code, amount) = text.split_once(' ').ok_or_else(|| NanoError::Malformed.about(text))?;
+    let nano = parse_nano(amount).map_err(|error| error.about(text))?;
+    Ok(Money { nano, currency: Currency::parse(code)? })
 }
 
 /// Why price headers cannot be read.
@@ -182,4 +254,53 @@ pub struct Refusal {
     pub crawler_error: Option<&'static str>,
     /// One sentence for a person: what was refused, why, and what would be right.
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usd(nano: i64) -> Money {
+        Money { nano, currency: Currency::USD }
+    }
+
+    #[track_caller]
+    fn check(max: &[&str], exact: &[&str], expect: Result<Offer, &str>) {
+        let offer = Offer::parse(max.iter().map(|value| value.as_bytes()), exact.iter().map(|value| value.as_bytes()));
+        let offer = offer.map_err(|error| match error {
+            OfferError::Conflicting => "conflicting",
+            OfferError::Malformed(_) => "malformed",
+        });
+        assert_eq!(offer, expect, "{max:?} {exact:?}");
+    }
+
+    #[test]
+    fn price_headers_are_read_strictly() {
+        check(&[], &[], Ok(Offer::None));
+        check(&["USD 0.01"], &[], Ok(Offer::Max(usd(10_000_000))));
+        check(&[], &["USD 0.010"], Ok(Offer::Exact(usd(10_000_000))));
+        check(&[" USD 0.00 "], &[], Ok(Offer::Max(usd(0))));
+        check(&["USD 0.01"], &["USD 0.01"], Err("conflicting"));
+        check(&["USD 0.01", "USD 0.01"], &[], Err("conflicting"));
+        for value in
+            ["", "0.01", "USD", "USD0.01", "USD  0.01", "usd 0.01", "0.01 USD", "USD 0,01", "USD -1", "USD +1", "USD 1e3",
+             "USD .5", "USD 1.", "XYZ 1", "USD 0.0000000001", "USD 99999999999", "USD 0.01, USD 0.02", "USD 0.01;q=1"]
+        {
+            check(&[value], &[], Err("malformed"));
+        }
+        assert!(Offer::parse([&b"\xff\xfe 1"[..]], []).is_err());
+        assert!(Offer::parse([&b"USD 0.01"[..], &vec![b'9'; 100_000][..]], []).is_err());
+    }
+
+    #[test]
+    fn amounts_round_half_to_even_and_stop_at_the_maximum() {
+        let charge = |nano, unit, max: Option<i64>| Charge { price: usd(nano), unit, max: max.map(usd), repeat_free_secs: 0 };
+        assert_eq!(charge(2_000_000, Unit::Fetch, None).amount(1), usd(2_000_000));
+        assert_eq!(charge(2_000_000, Unit::Fetch, None).amount(0), usd(0));
+        assert_eq!(charge(3, Unit::Megabyte, Some(10)).amount(500_000), usd(2));
+        assert_eq!(charge(1, Unit::Megabyte, Some(10)).amount(500_000), usd(0));
+        assert_eq!(charge(1, Unit::Megabyte, Some(10)).amount(500_001), usd(1));
+        assert_eq!(charge(1_000, Unit::ThousandWords, Some(5_000)).amount(u64::MAX), usd(5_000));
+        assert_eq!(charge(i64::MAX, Unit::Fetch, None).amount(u64::MAX), usd(i64::MAX));
+    }
 }

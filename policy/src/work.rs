@@ -1,6 +1,15 @@
 //! A work: the canonical identity of what a URL names.
+//!
+//! Rules are asked about the canonical path only, so two spellings that an origin serves alike are one work. A path that
+//! an origin could read differently from the policy (an encoded slash, a climb above the root) is refused, not guessed.
+
+mod path;
+mod query;
 
 use std::sync::Arc;
+
+pub(crate) use path::{MAX_PATH_BYTES, canonical_path, normalise_literal};
+pub(crate) use query::canonical_query;
 
 /// What is fetched, under the one name that policy, ledger and statements use for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,4 +38,98 @@ pub struct AmbiguousPath {
     pub path: String,
     /// What makes it so.
     pub why: &'static str,
+}
+
+/// The one spelling of a host: lower case, without a trailing dot and without the scheme's own port.
+pub(crate) fn canonical_host(scheme: &str, host: &str) -> Result<String, &'static str> {
+    let (name, port) = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => (&host[..colon], &host[colon + 1..]),
+        _ => (host, ""),
+    };
+    let is_address = name.starts_with('[') && name.ends_with(']') && name.len() > 2;
+    let inner = if is_address { &name[1..name.len() - 1] } else { name.strip_suffix('.').unwrap_or(name) };
+    let allowed = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' => true,
+        b'-' | b'_' => !is_address,
+        b':' => is_address,
+        _ => false,
+    };
+    if inner.is_empty() || inner.len() > 253 || !inner.bytes().all(allowed) {
+        return Err("the host is not a host name");
+    }
+    if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("the host's port is not a number");
+    }
+    let own_port = matches!((scheme, port), (_, "") | ("http", "80") | ("https", "443"));
+    let mut canonical = if is_address { name.to_owned() } else { inner.to_owned() };
+    canonical.make_ascii_lowercase();
+    if !own_port {
+        canonical.push(':');
+        canonical.push_str(port);
+    }
+    Ok(canonical)
+}
+
+/// Paths that tell a crawler what it may do: nobody pays to read the rules, and no rule hides them.
+///
+/// `llms.txt` is on the list because it is a signpost; `llms-full.txt` holds the works themselves and is not.
+pub(crate) fn is_always_free(path: &str) -> bool {
+    const FREE: [&str; 10] = [
+        "/robots.txt",
+        "/security.txt",
+        "/.well-known/security.txt",
+        "/.well-known/tdmrep.json",
+        "/.well-known/http-message-signatures-directory",
+        "/.well-known/rsl.xml",
+        "/license.xml",
+        "/rsl.xml",
+        "/llms.txt",
+        "/crawlers.json",
+    ];
+    let is_sitemap = || {
+        path.strip_prefix("/sitemap").is_some_and(|rest| {
+            !rest.contains('/') && (rest.ends_with(".xml") || rest.ends_with(".xml.gz"))
+        })
+    };
+    FREE.contains(&path) || is_sitemap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_one_spelling() {
+        for (scheme, host, expect) in [
+            ("http", "Example.COM", "example.com"),
+            ("http", "example.com:80", "example.com"),
+            ("https", "example.com:443", "example.com"),
+            ("http", "example.com:443", "example.com:443"),
+            ("https", "example.com.", "example.com"),
+            ("https", "example.com.:8443", "example.com:8443"),
+            ("http", "example.com:", "example.com"),
+            ("http", "[::1]", "[::1]"),
+            ("http", "[2001:DB8::1]:8080", "[2001:db8::1]:8080"),
+            ("http", "127.0.0.1:8080", "127.0.0.1:8080"),
+        ] {
+            let canonical = canonical_host(scheme, host);
+            assert_eq!(canonical.as_deref(), Ok(expect), "{host}");
+            assert_eq!(canonical_host(scheme, expect).as_deref(), Ok(expect), "{expect} again");
+        }
+        for host in ["", ".", ":80", "a b", "user@example.com", "example.com:http", "[]", "[::1", "é.com", "a/b", "a%2eb"]
+        {
+            assert!(canonical_host("http", host).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_rules_themselves_are_free_to_read() {
+        for path in ["/robots.txt", "/sitemap.xml", "/sitemap_index.xml", "/sitemap-news.xml.gz", "/llms.txt"] {
+            assert!(is_always_free(path), "{path}");
+        }
+        for path in ["/", "/robots.txt/", "/sitemap", "/sitemap/x.xml", "/sitemap.xml.html", "/llms-full.txt", "/a/robots.txt"]
+        {
+            assert!(!is_always_free(path), "{path}");
+        }
+    }
 }

@@ -1,0 +1,309 @@
+//! Tables of TOML, read key by key: each mistake is reported with its place, and no mistake stops the reading.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::diagnostic::{Diagnostic, Severity, suggest};
+use crate::Source;
+
+/// A range of bytes in one of the texts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) file: usize,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) place: Place,
+}
+
+/// The texts, and what was found in them.
+#[derive(Default)]
+pub(crate) struct Report {
+    sources: RefCell<Vec<Arc<Source>>>,
+    found: RefCell<Vec<(Place, Diagnostic)>>,
+    /// Places of mistakes against TOML itself: what else is wrong in such a line follows from them.
+    syntax: RefCell<Vec<Place>>,
+}
+
+impl Report {
+    /// Takes a text in; its index is its file number.
+    pub(crate) fn add(&self, source: Arc<Source>) -> usize {
+        self.sources.borrow_mut().push(source);
+        self.sources.borrow().len() - 1
+    }
+
+    pub(crate) fn has_source(&self, name: &str) -> bool {
+        self.sources.borrow().iter().any(|source| source.name == name)
+    }
+
+    pub(crate) fn name(&self, file: usize) -> String {
+        self.sources.borrow()[file].name.clone()
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.found.borrow().iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error)
+    }
+
+    pub(crate) fn source_count(&self) -> usize {
+        self.sources.borrow().len()
+    }
+
+    pub(crate) fn error(&self, place: Place, message: impl Into<String>) {
+        self.push(Severity::Error, place, message.into(), None);
+    }
+
+    pub(crate) fn error_help(&self, place: Place, message: impl Into<String>, help: impl Into<String>) {
+        self.push(Severity::Error, place, message.into(), Some(help.into()));
+    }
+
+    pub(crate) fn warning(&self, place: Place, message: impl Into<String>, help: impl Into<String>) {
+        self.push(Severity::Warning, place, message.into(), Some(help.into()));
+    }
+
+    /// A mistake against TOML itself.
+    pub(crate) fn syntax_error(&self, place: Place, message: &str) {
+        self.syntax.borrow_mut().push(place);
+        let mut lines = message.lines();
+        let first = lines.next().unwrap_or("not TOML").to_owned();
+        let rest: Vec<&str> = lines.collect();
+        self.push(Severity::Error, place, first, (!rest.is_empty()).then(|| rest.join("; ")));
+    }
+
+    /// 1-based line and column.
+    pub(crate) fn position(&self, place: Place) -> (usize, usize) {
+        let sources = self.sources.borrow();
+        let (line, column, ..) = crate::diagnostic::locate(&sources[place.file].text, place.start..place.end);
+        (line, column)
+    }
+
+    fn push(&self, severity: Severity, place: Place, message: String, help: Option<String>) {
+        let mut diagnostic =
+            Diagnostic::error(&self.sources.borrow()[place.file], place.start..place.end, message);
+        diagnostic.severity = severity;
+        diagnostic.help = help;
+        self.found.borrow_mut().push((place, diagnostic));
+    }
+
+    /// The texts and what was found, in the order of the texts.
+    pub(crate) fn finish(self, at_most: usize) -> (Vec<Source>, Vec<Diagnostic>) {
+        let syntax: Vec<(usize, usize)> =
+            self.syntax.borrow().iter().map(|place| (place.file, self.position(*place).0)).collect();
+        let syntax_places = self.syntax.borrow().clone();
+        let mut found = self.found.into_inner();
+        found.retain(|(place, diagnostic)| {
+            !syntax.contains(&(place.file, diagnostic.line)) || syntax_places.contains(place)
+        });
+        found.sort_by_key(|(place, diagnostic)| (place.file, diagnostic.line, diagnostic.column));
+        found.dedup_by(|(_, one), (_, other)| one == other);
+        let found = found.into_iter().map(|(_, diagnostic)| diagnostic).take(at_most).collect();
+        let sources = self.sources.into_inner().into_iter().map(|source| (*source).clone()).collect();
+        (sources, found)
+    }
+}
+
+/// A table that is being read. Every key that is asked for becomes a known one; [`Fields::finish`] reports the others.
+pub(crate) struct Fields<'a, 'i> {
+    table: &'a DeTable<'i>,
+    /// The table itself: where a missing key is missed.
+    pub(crate) place: Place,
+    /// How a message calls it: "`[[rule]]`".
+    what: &'static str,
+    report: &'a Report,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a, 'i> Fields<'a, 'i> {
+    pub(crate) fn new(
+        report: &'a Report,
+        table: &'a DeTable<'i>,
+        place: Place,
+        what: &'static str,
+    ) -> Fields<'a, 'i> {
+        Fields { table, place, what, report, known: RefCell::default() }
+    }
+
+    /// The key's place and the value, whatever it is.
+    fn raw(&self, key: &'static str) -> Option<(Place, &'a Spanned<DeValue<'i>>)> {
+        if !self.known.borrow().contains(&key) {
+            self.known.borrow_mut().push(key);
+        }
+        self.table.get_key_value(key).map(|(key, value)| (self.at(key.span()), value))
+    }
+
+    fn at(&self, span: Range<usize>) -> Place {
+        Place { file: self.place.file, start: span.start, end: span.end }
+    }
+
+    fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) {
+        let found = match value.get_ref() {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "an array",
+            DeValue::Table(_) => "a table",
+        };
+        self.report.error(self.at(value.span()), format!("`{key}` is {wanted}, not {found}"));
+    }
+
+    /// Where a key stands.
+    pub(crate) fn key(&self, key: &'static str) -> Option<Place> {
+        self.raw(key).map(|(place, _)| place)
+    }
+
+    pub(crate) fn string(&self, key: &'static str) -> Option<At<String>> {
+        let (_, value) = self.raw(key)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some(At { value: text.to_string(), place: self.at(value.span()) }),
+            _ => {
+                self.wrong_type(key, value, "a string");
+                None
+            }
+        }
+    }
+
+    /// A string that must be there.
+    pub(crate) fn required(&self, key: &'static str, help: &str) -> Option<At<String>> {
+        if self.raw(key).is_none() {
+            self.report.error_help(self.place, format!("{} needs `{key}`", self.what), help);
+        }
+        self.string(key)
+    }
+
+    /// A string or an array of strings. `None` if the key is missing or nothing in it can be used.
+    pub(crate) fn strings(&self, key: &'static str) -> Option<Vec<At<String>>> {
+        let (_, value) = self.raw(key)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some(vec![At { value: text.to_string(), place: self.at(value.span()) }]),
+            DeValue::Array(items) => {
+                let mut out = Vec::new();
+                for item in items.iter() {
+                    match item.get_ref() {
+                        DeValue::String(text) => {
+                            out.push(At { value: text.to_string(), place: self.at(item.span()) });
+                        }
+                        _ => self.wrong_type(key, item, "a list of strings"),
+                    }
+                }
+                Some(out)
+            }
+            _ => {
+                self.wrong_type(key, value, "a string or a list of strings");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn boolean(&self, key: &'static str) -> Option<At<bool>> {
+        let (_, value) = self.raw(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Some(At { value: *flag, place: self.at(value.span()) }),
+            _ => {
+                self.wrong_type(key, value, "true or false");
+                None
+            }
+        }
+    }
+
+    /// A positive integer.
+    pub(crate) fn positive(&self, key: &'static str) -> Option<At<u64>> {
+        let (_, value) = self.raw(key)?;
+        let place = self.at(value.span());
+        match value.get_ref() {
+            DeValue::Integer(number) => {
+                let parsed = u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| *number > 0);
+                if parsed.is_none() {
+                    self.report.error(place, format!("`{key}` is a number from 1 to {}", u64::MAX));
+                }
+                parsed.map(|value| At { value, place })
+            }
+            _ => {
+                self.wrong_type(key, value, "a number");
+                None
+            }
+        }
+    }
+
+    /// An integer or a string with a unit, as text.
+    pub(crate) fn quantity(&self, key: &'static str) -> Option<At<String>> {
+        let (_, value) = self.raw(key)?;
+        let place = self.at(value.span());
+        match value.get_ref() {
+            DeValue::String(text) => Some(At { value: text.to_string(), place }),
+            DeValue::Integer(number) if number.radix() == 10 => Some(At { value: number.as_str().to_owned(), place }),
+            _ => {
+                self.wrong_type(key, value, "a string with a unit");
+                None
+            }
+        }
+    }
+
+    /// A table, inline or not.
+    pub(crate) fn table(&self, key: &'static str, what: &'static str) -> Option<Fields<'a, 'i>> {
+        let (key_place, value) = self.raw(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Fields::new(self.report, table, key_place, what)),
+            _ => {
+                self.wrong_type(key, value, "a table");
+                None
+            }
+        }
+    }
+
+    /// An array of tables: `[[key]]`.
+    pub(crate) fn tables(&self, key: &'static str, what: &'static str) -> Vec<Fields<'a, 'i>> {
+        let Some((key_place, value)) = self.raw(key) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            self.report.error_help(
+                key_place,
+                format!("`{key}` is a list of tables"),
+                format!("write `[[{key}]]` with two brackets"),
+            );
+            return Vec::new();
+        };
+        let mut out = Vec::new();
+        for item in items.iter() {
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    out.push(Fields::new(self.report, table, self.at(item.span()), what));
+                }
+                _ => self.wrong_type(key, item, "a list of tables"),
+            }
+        }
+        out
+    }
+
+    /// Reports a key that has its meaning elsewhere.
+    pub(crate) fn misplaced(&self, key: &'static str, help: &str) {
+        if let Some((place, _)) = self.raw(key) {
+            self.report.error_help(place, format!("`{key}` has no place in {}", self.what), help);
+        }
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(crate) fn finish(self) {
+        let known = self.known.into_inner();
+        for (key, _) in self.table.iter() {
+            let name: &str = key.get_ref();
+            if known.contains(&name) {
+                continue;
+            }
+            let place = Place { file: self.place.file, start: key.span().start, end: key.span().end };
+            let help = match suggest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it knows {}", known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")),
+            };
+            self.report.error_help(place, format!("unknown key `{name}` in {}", self.what), help);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What a single rule says to a fetch, as if it were enforced. [`crate::admit`] and [`crate::release`] are made of this.
+
+use crate::{
+    Account, Assurance, Charge, Crawler, Mode, Money, Offer, OfferError, PolicySnapshot, Refusal, RefusalKind, Standing,
+    Unit, Verdict, Work,
+};
+use crate::rule::Rule;
+
+/// What a fetch may come to cost: one amount, or a range as long as its quantity is open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quote {
+    pub(crate) least: Money,
+    pub(crate) most: Money,
+}
+
+impl Quote {
+    /// Before the origin is asked.
+    pub(crate) fn of_request(charge: &Charge) -> Quote {
+        let most = charge.ceiling();
+        let least = match charge.unit {
+            Unit::Megabyte => Money::zero(most.currency),
+            Unit::Fetch | Unit::ThousandWords => most,
+        };
+        Quote { least, most }
+    }
+
+    /// When the response head is known.
+    pub(crate) fn of_response(charge: &Charge, content_length: Option<u64>) -> Quote {
+        let amount = match (charge.unit, content_length) {
+            (Unit::Megabyte, Some(bytes)) => charge.amount(bytes),
+            _ => charge.ceiling(),
+        };
+        Quote { least: amount, most: amount }
+    }
+}
+
+/// Everything that a rule is asked about.
+#[derive(Clone, Copy)]
+pub(crate) struct Case<'a> {
+    pub(crate) policy: &'a PolicySnapshot,
+    pub(crate) crawler: &'a Crawler,
+    pub(crate) work: &'a Work,
+    pub(crate) offer: &'a Result<Offer, OfferError>,
+    pub(crate) standing: &'a dyn Standing,
+}
+
+/// Why a rule, if enforced, refuses a fetch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Objection {
+    pub(crate) kind: RefusalKind,
+    /// What it would cost.
+    pub(crate) quote: Option<Quote>,
+    retry_after_secs: Option<u64>,
+    crawler_error: Option<&'static str>,
+}
+
+impl<'a> Case<'a> {
+    /// The rule's answer: what will be owed at most, or why not.
+    ///
+    /// `held` is what [`crate::admit`] granted and the caller put aside on the account; within it nobody is asked again.
+    pub(crate) fn judge(&self, rule: &Rule, quote: Option<Quote>, held: Option<Money>) -> Result<Option<Money>, Objection> {
+        if rule.verdict == Verdict::Deny {
+            return Err(Objection::new(RefusalKind::Denied).code("CrawlerForbidden"));
+        }
+        if let Some(limit) = &rule.limit
+            && let Some(seconds) = self.standing.exhausted(limit, self.crawler.operator())
+        {
+            return Err(Objection { retry_after_secs: Some(seconds), ..Objection::new(RefusalKind::LimitReached) });
+        }
+        let Some(quote) = quote else { return Ok(None) };
+        let refuse = |kind, code| Err(Objection { quote: Some(quote), ..Objection::new(kind) }.code(code));
+        let offer = match self.offer {
+            Ok(offer) => offer,
+            Err(OfferError::Conflicting) => return refuse(RefusalKind::BadOffer, "ConflictingPriceHeaders"),
+            Err(OfferError::Malformed(_)) => return refuse(RefusalKind::BadOffer, "InvalidCrawlerPriceValue"),
+        };
+        if self.crawler.is_spoof() || self.crawler.assurance < rule.require {
+            return refuse(RefusalKind::IdentityRequired, "StrongAuthRequired");
+        }
+        let account = self.policy.account(self.crawler.operator());
+        let Some(agreed) = agree(quote, offer, account) else {
+            return match offer {
+                Offer::None => refuse(RefusalKind::PaymentRequired, "MissingCrawlerPrice"),
+                Offer::Max(_) => refuse(RefusalKind::OfferTooLow, "InvalidCrawlerMaxPrice"),
+                Offer::Exact(_) => refuse(RefusalKind::OfferTooLow, "InvalidCrawlerExactPrice"),
+            };
+        };
+        let affordable = match held {
+            Some(held) => agreed.nano <= held.nano,
+            None => account.is_some() && self.standing.affords(self.crawler.operator(), agreed),
+        };
+        if affordable { Ok(Some(agreed)) } else { refuse(RefusalKind::NoCredit, "PaymentFailed") }
+    }
+
+    /// A refusal in full: what its answer says to machines and to people.
+    pub(crate) fn refusal(&self, rule: &Rule, objection: &Objection) -> Refusal {
+        let price = objection.quote.map(|quote| quote.most);
+        let unit = rule.charge.as_ref().filter(|_| price.is_some());
+        Refusal {
+            kind: objection.kind,
+            rule: rule.name.clone(),
+            price,
+            unit: unit.map(|charge| charge.unit),
+            unit_price: unit.filter(|charge| charge.unit != Unit::Fetch).map(|charge| charge.price),
+            require: rule.require,
+            licence: self.work.licence.clone(),
+            contact: self.policy.contact(&self.work.host).cloned(),
+            retry_after_secs: objection.retry_after_secs,
+            crawler_error: objection.crawler_error,
+            detail: self.detail(rule, objection),
+        }
+    }
+
+    fn detail(&self, rule: &Rule, objection: &Objection) -> String {
+        let name = &rule.name;
+        let token = &self.crawler.row.token;
+        let price = match (&rule.charge, objection.quote) {
+            (Some(charge), Some(quote)) => price_in_words(charge, quote),
+            _ => String::new(),
+        };
+        match objection.kind {
+            RefusalKind::Denied => {
+                format!("The rule \"{name}\" of this site does not let {token} fetch this work.")
+            }
+            RefusalKind::LimitReached => format!(
+                "The rule \"{name}\" of this site sets a budget for each operator, and {}'s is used up; it is renewed in \
+                 {} seconds.",
+                self.crawler.operator(),
+                objection.retry_after_secs.unwrap_or_default()
+            ),
+            RefusalKind::BadOffer => match self.offer {
+                Err(error) => format!("The price offered cannot be read: {error}. {price}"),
+                Ok(_) => format!("The price offered cannot be read. {price}"),
+            },
+            RefusalKind::IdentityRequired if self.crawler.is_spoof() => format!(
+                "{price} This request carries the name {token}, but does not come from where its operator says that it \
+                 fetches from, so nobody can be billed for it."
+            ),
+            RefusalKind::IdentityRequired => format!(
+                "{price} To be billed, {token} must be known by {}; this request is only {}.",
+                match rule.require {
+                    Assurance::Claimed | Assurance::Network =>
+                        "its network (a published address range or confirmed reverse DNS)",
+                    Assurance::Signed => "a signature (Web Bot Auth)",
+                    Assurance::Licensed => "a licence token",
+                },
+                match self.crawler.assurance {
+                    Assurance::Claimed => "a claim in its user agent",
+                    Assurance::Network => "known by its network",
+                    Assurance::Signed => "signed",
+                    Assurance::Licensed => "licensed",
+                }
+            ),
+            RefusalKind::PaymentRequired => format!(
+                "{price} Fetch it again with crawler-max-price or crawler-exact-price, or agree on a price with the site."
+            ),
+            RefusalKind::OfferTooLow => match self.offer {
+                Ok(Offer::Exact(offer)) => {
+                    format!("{price} The offer was exactly {offer}, which is not that price.")
+                }
+                Ok(Offer::Max(offer)) => format!("{price} The offer was {offer} at most."),
+                _ => price,
+            },
+            RefusalKind::NoCredit => format!(
+                "{price} It cannot be billed: {} has no account with this site, or its credit is used up.",
+                self.crawler.operator()
+            ),
+        }
+    }
+}
+
+impl Objection {
+    fn new(kind: RefusalKind) -> Objection {
+        Objection { kind, quote: None, retry_after_secs: None, crawler_error: None }
+    }
+
+    fn code(self, code: &'static str) -> Objection {
+        Objection { crawler_error: Some(code), ..self }
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.kind.status()
+    }
+}
+
+/// The most that both sides can have agreed on within the quote; `None` if they have not.
+fn agree(quote: Quote, offer: &Offer, account: Option<&Account>) -> Option<Money> {
+    let currency = quote.most.currency;
+    let up_to = |limit: Money| {
+        (limit.currency == currency && limit.nano >= quote.least.nano)
+            .then(|| Money { nano: limit.nano.min(quote.most.nano), currency })
+    };
+    let by_contract = account.and_then(|account| account.accept).and_then(up_to);
+    let by_offer = match *offer {
+        Offer::None => None,
+        Offer::Max(limit) => up_to(limit),
+        Offer::Exact(amount) => up_to(amount).filter(|_| amount.nano <= quote.most.nano),
+    };
+    // `None` is the smallest: either agreement is enough, and the further one counts.
+    by_contract.map(|money| money.nano).max(by_offer.map(|money| money.nano)).map(|nano| Money { nano, currency })
+}
+
+fn price_in_words(charge: &Charge, quote: Quote) -> String {
+    let unit = match charge.unit {
+        Unit::Fetch => return format!("This work costs {} a fetch.", charge.price),
+        Unit::Megabyte => "per MB",
+        Unit::ThousandWords => "per 1000 words",
+    };
+    if quote.least == quote.most && quote.most != charge.ceiling() {
+        format!("This work costs {} {unit}, {} for this fetch.", charge.price, quote.most)
+    } else {
+        format!("This work costs {} {unit}, {} at most for one fetch.", charge.price, quote.most)
+    }
+}
+
+impl Rule {
+    pub(crate) fn is_enforced(&self) -> bool {
+        self.mode == Mode::Enforce
+    }
+}

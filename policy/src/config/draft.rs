@@ -133,7 +133,7 @@ pub(crate) fn read(
         draft.crawlers.extend(read_crawler(report, fields));
     }
     for fields in top.tables("account", "`[[account]]`") {
-        draft.accounts.extend(read_account(report, fields));
+        draft.accounts.extend(read_account(fields));
     }
     top.finish();
     included
@@ -379,9 +379,7 @@ fn read_crawler(report: &Report, fields: Fields<'_, '_>) -> Option<CrawlerDraft>
         operator,
         operator_name: fields.string("operator_name").map(|name| name.value),
         purpose: read_word(report, &fields, "purpose", Purpose::ALL.map(Purpose::as_str), Purpose::parse),
-        class: read_word(report, &fields, "class", CLASSES.map(|(word, _)| word), |text| {
-            CLASSES.into_iter().find(|(word, _)| *word == text).map(|(_, class)| class)
-        }),
+        class: read_word(report, &fields, "class", Class::ALL.map(Class::as_str), Class::parse),
         ranges: fields.strings("ranges"),
         lists: fields.strings("lists"),
         reverse_dns: fields.strings("reverse_dns"),
@@ -393,21 +391,7 @@ fn read_crawler(report: &Report, fields: Fields<'_, '_>) -> Option<CrawlerDraft>
     draft
 }
 
-/// Classes by the words that policies and the registry use.
-pub(crate) const CLASSES: [(&str, Class); 9] = [
-    ("ai", Class::Ai),
-    ("search-engine", Class::SearchEngine),
-    ("feed", Class::Feed),
-    ("preview", Class::Preview),
-    ("monitoring", Class::Monitoring),
-    ("archive", Class::Archive),
-    ("marketing", Class::Marketing),
-    ("control-token", Class::ControlToken),
-    ("tool", Class::Tool),
-];
-
-fn read_account(report: &Report, fields: Fields<'_, '_>) -> Option<AccountDraft> {
-    let _ = report;
+fn read_account(fields: Fields<'_, '_>) -> Option<AccountDraft> {
     let operator = fields.required("operator", "whose account it is, as in `operator = \"openai\"`");
     let credit_limit =
         fields.required("credit_limit", "what may be owed in a calendar month, as in `credit_limit = \"500 USD\"`");

@@ -1,6 +1,7 @@
 //! Checks the parts of a draft against each other and makes them into what the code sees.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -349,7 +350,7 @@ fn resolve_lists(report: &Report, lists: Vec<At<String>>) -> Vec<String> {
 fn resolve_ranges(report: &Report, ranges: Vec<At<String>>) -> Vec<IpNet> {
     let mut out = Vec::new();
     for range in ranges {
-        let parsed = range.value.parse::<IpNet>().ok().or_else(|| range.value.parse().ok().map(IpNet::from));
+        let parsed = range.value.parse::<IpNet>().ok().or_else(|| range.value.parse::<IpAddr>().ok().map(IpNet::from));
         match parsed {
             None => report.error_help(
                 range.place,

@@ -408,11 +408,9 @@ impl Scan {
         let (_, length) = self.tail()?;
         bytes.resize(length.saturating_sub(self.offset) as usize, 0);
         let read = read_full(&*self.file, self.offset, &mut bytes)?;
-        let mut commits = 0;
         for at in (0..read.saturating_sub(COMMIT_BYTES - 1)).step_by(8) {
             let Some(commit) = Commit::parse(&bytes[at..read], self.seed) else { continue };
-            commits += 1;
-            if commits > 1 || commit.size != self.index + u64::from(commit.count) || at > BATCH_BYTES_MAX {
+            if commit.size != self.index + u64::from(commit.count) || at > BATCH_BYTES_MAX {
                 return Ok(false);
             }
         }

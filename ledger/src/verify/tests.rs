@@ -16,10 +16,16 @@ enum Place {
     Zeros,
 }
 
-/// A small ledger with one entry in each batch, so that the place of every byte is known without the code under test.
+/// A small ledger whose every byte has a known place, without the code under test: entry 3 n is a batch of its own,
+/// the two after it are one together.
 struct Sample {
     disk: SimDisk,
     lengths: Vec<usize>,
+}
+
+fn batch_of(index: u64) -> std::ops::Range<u64> {
+    let start = index - index % 3;
+    if index == start { start..start + 1 } else { start + 1..start + 3 }
 }
 
 const SEGMENT_BYTES: u64 = 1024;
@@ -27,17 +33,18 @@ const SEGMENT_BYTES: u64 = 1024;
 impl Sample {
     fn new() -> Sample {
         let disk = SimDisk::new();
-        let lengths: Vec<usize> = (0..28).map(|index| 1 + (index * 37) % 150).collect();
-        for part in [&lengths[..10], &lengths[10..]] {
+        let lengths: Vec<usize> = (0..27).map(|index| 1 + (index * 37) % 150).collect();
+        for part in [0..12, 12..27] {
             let mut writer = Sample::open(&disk).unwrap();
-            for length in part {
-                let index = writer.checkpoint().size;
-                writer.append(&[vec![b'a' + (index % 26) as u8; *length]]).unwrap();
+            while part.contains(&writer.checkpoint().size) {
+                let entry = |index| vec![b'a' + (index % 26) as u8; lengths[index as usize]];
+                let batch: Vec<_> = batch_of(writer.checkpoint().size).map(entry).collect();
+                assert_eq!(writer.append(&batch).unwrap().count(), batch.len());
             }
             writer.close().unwrap();
         }
         assert!(disk.names().iter().filter(|name| name.ends_with(".side")).count() >= 3);
-        assert!(matches!(verify_on(&disk), Verdict::Intact { size: 28, .. }));
+        assert!(matches!(verify_on(&disk), Verdict::Intact { size: 27, .. }));
         Sample { disk, lengths }
     }
 
@@ -50,13 +57,17 @@ impl Sample {
     fn places(&self, name: &str) -> Vec<Place> {
         let mut places = vec![Place::Header; 96];
         let length = self.disk.bytes_of(name).len();
-        for index in first_index(name, "seg").unwrap()..28 {
-            let frame = (16 + self.lengths[index as usize]).next_multiple_of(8);
-            if places.len() + frame + 56 > SEGMENT_BYTES as usize {
+        let mut next = first_index(name, "seg").unwrap();
+        while next < 27 {
+            let frame = |index| (16 + self.lengths[index as usize]).next_multiple_of(8);
+            let batch = batch_of(next);
+            // The first entry decides whether the batch begins here, and all of this sample's batches fit then.
+            if places.len() + frame(next) + 56 > SEGMENT_BYTES as usize {
                 break;
             }
-            places.resize(places.len() + frame, Place::Entry(index));
-            places.resize(places.len() + 56, Place::Commit(index));
+            batch.clone().for_each(|index| places.resize(places.len() + frame(index), Place::Entry(index)));
+            places.resize(places.len() + 56, Place::Commit(batch.start));
+            next = batch.end;
         }
         places.resize(length.max(places.len()), Place::Zeros);
         places
@@ -65,7 +76,7 @@ impl Sample {
     /// The index that a change of a byte must be reported with.
     fn expected(&self, name: &str, offset: usize) -> u64 {
         if name == HEAD_FILE {
-            return 28;
+            return 27;
         }
         if let Some(first) = first_index(name, "side") {
             return first;
@@ -189,7 +200,7 @@ fn swapped_entries_are_named_by_the_first_of_them() {
     let places = sample.places(&name);
     let span = |index| {
         let start = places.iter().position(|place| *place == Place::Entry(index)).unwrap();
-        let end = places.iter().rposition(|place| *place == Place::Commit(index)).unwrap();
+        let end = places.iter().rposition(|place| *place == Place::Entry(index)).unwrap();
         start..end + 1
     };
     let bytes = sample.disk.bytes_of(&name);
@@ -255,7 +266,79 @@ fn no_bytes_make_it_panic() {
         let _ = verify_on(&disk);
         let reader = crate::Reader::on(Arc::new(disk.clone()), crate::Position { index: 0 });
         let read = reader.take_while(Result::is_ok).count();
-        assert!(read <= 28);
+        assert!(read <= 27);
         let _ = Sample::open(&disk);
     }
+}
+
+/// What somebody can do who knows the format: entries written anew, with every checksum right.
+fn forged(
+    sample: &Sample,
+    name: &str,
+    salt: [u8; 16],
+    change: impl Fn(u64, &mut Vec<u8>),
+    fix_roots: bool,
+) -> Vec<u8> {
+    let file = sample.disk.open(name, Access::Read).unwrap();
+    let mut scan = Scan::begin(file).unwrap().unwrap();
+    let header = crate::segment::Header { salt, ..scan.header().clone() };
+    let mut bytes = header.serialise().to_vec();
+    let mut frontier = Frontier::default();
+    let mut buffer = crate::segment::BatchBuffer::default();
+    while let Met::Batch(batch) = scan.next().unwrap() {
+        buffer.begin(header.seed());
+        for (index, entry) in (batch.first..).zip(batch.entries()) {
+            let mut entry = entry.to_vec();
+            change(index, &mut entry);
+            frontier.append(crate::merkle::leaf_hash(&entry));
+            buffer.push(index, &entry);
+        }
+        let root = if fix_roots { frontier.root() } else { batch.root };
+        buffer.finish(batch.size, root);
+        bytes.extend_from_slice(buffer.bytes());
+    }
+    bytes.resize(sample.disk.bytes_of(name).len(), 0);
+    bytes
+}
+
+#[test]
+fn right_checksums_do_not_hide_a_change() {
+    let sample = Sample::new();
+    let name = segment_name(0);
+    let salt: [u8; 16] = sample.disk.bytes_of(&name)[16..32].try_into().unwrap();
+    let nothing = |_: u64, _: &mut Vec<u8>| {};
+    assert_eq!(
+        forged(&sample, &name, salt, nothing, true),
+        sample.disk.bytes_of(&name),
+        "the forger knows the format"
+    );
+
+    let fourth = |index, entry: &mut Vec<u8>| entry[0] ^= u8::from(index == 3);
+    let seen = |salt, fix_roots, with_change: bool| {
+        let bytes = match with_change {
+            true => forged(&sample, &name, salt, fourth, fix_roots),
+            false => forged(&sample, &name, salt, nothing, fix_roots),
+        };
+        verify_on(&sample.with(|disk| disk.tamper(&name, Some(bytes))))
+    };
+    assert!(
+        matches!(seen(salt, false, true), Verdict::Tampered { index: 3, .. }),
+        "the roots are the old ones"
+    );
+    assert!(matches!(seen(salt, true, true), Verdict::Tampered { .. }), "the side file knows other entries");
+    assert!(
+        matches!(seen([1; 16], true, false), Verdict::Tampered { index: 0, .. }),
+        "the side file knows other bytes"
+    );
+
+    // The last segment, without a clean stop: the start compares the root as well.
+    let disk = SimDisk::new();
+    let mut writer = Sample::open(&disk).unwrap();
+    writer.append(&[[b'x'; 40], [b'y'; 40]]).unwrap();
+    drop(writer);
+    let last = Sample { disk: disk.clone(), lengths: vec![] };
+    let salt = disk.bytes_of(&name)[16..32].try_into().unwrap();
+    disk.tamper(&name, Some(forged(&last, &name, salt, |index, entry| entry[0] ^= index as u8, false)));
+    assert!(matches!(Sample::open(&disk), Err(OpenError::Corrupt { index: 0, .. })));
+    assert!(matches!(verify_on(&disk), Verdict::Tampered { index: 0, .. }));
 }

@@ -10,7 +10,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use metrics::{Rollup, UsageRecord};
 use policy::{Account, Limit, Money, PolicySnapshot, Standing};
+
+use crate::derived::{BROKEN, Reader, Writer};
 
 /// The most months of balances that are kept: the running one and those that statements are still made for.
 const MONTHS_MAX: i32 = 13;
@@ -113,6 +116,90 @@ impl Accounts {
         self.books().held.get(operator).copied().unwrap_or(0)
     }
 
+    /// A record is durable: its amount is owed, and it counts against its rule's budget.
+    pub(crate) fn committed(&self, record: &UsageRecord) {
+        let seconds = record.time_micros.div_euclid(1_000_000);
+        let mut books = self.books();
+        if record.amount_nano > 0 {
+            books.owe(&record.operator, metrics::month_of(record.time_micros), record.amount_nano);
+        }
+        books.use_up(&record.rule, &record.operator, seconds, |window| {
+            window.requests += 1;
+            window.bytes = window.bytes.saturating_add(record.bytes);
+        });
+    }
+
+    /// A roll-up is durable: what was delivered in it counts for good. Nobody owes anything for it.
+    pub(crate) fn committed_rollup(&self, rollup: &Rollup) {
+        if rollup.refused {
+            return;
+        }
+        self.books().use_up(&rollup.rule, &rollup.operator, rollup.minute, |window| {
+            window.rolled_requests = window.rolled_requests.saturating_sub(rollup.fetches);
+            window.rolled_bytes = window.rolled_bytes.saturating_sub(rollup.bytes);
+            window.requests = window.requests.saturating_add(rollup.fetches);
+            window.bytes = window.bytes.saturating_add(rollup.bytes);
+        });
+    }
+
+    /// Appends what is durable of it.
+    pub(crate) fn save(&self, out: &mut Writer) {
+        let books = self.books();
+        out.u64(books.owed.len() as u64);
+        for ((operator, month), nano) in &books.owed {
+            out.text(operator);
+            out.i64(i64::from(*month));
+            out.i128(*nano);
+        }
+        out.u64(books.periods.len() as u64);
+        for (rule, period_secs) in &books.periods {
+            out.text(rule);
+            out.u64(*period_secs);
+        }
+        out.u64(books.windows.len() as u64);
+        for ((rule, operator), window) in &books.windows {
+            out.text(rule);
+            out.text(operator);
+            out.u64(window.period_secs);
+            out.i64(window.start);
+            out.u64(window.requests);
+            out.u64(window.bytes);
+        }
+    }
+
+    /// Reads what [`Accounts::save`] wrote.
+    pub(crate) fn restored(saved: &mut Reader<'_>) -> Result<Accounts, &'static str> {
+        let mut books = Books::default();
+        for _ in 0..saved.u64()? {
+            let operator = Arc::from(saved.text()?);
+            let month = i32::try_from(saved.i64()?).map_err(|_| BROKEN)?;
+            books.owed.insert((operator, month), saved.i128()?);
+        }
+        for _ in 0..saved.u64()? {
+            books.periods.insert(Arc::from(saved.text()?), saved.u64()?);
+        }
+        for _ in 0..saved.u64()? {
+            let key = (Arc::from(saved.text()?), Arc::from(saved.text()?));
+            let window = Window {
+                period_secs: saved.u64()?,
+                start: saved.i64()?,
+                requests: saved.u64()?,
+                bytes: saved.u64()?,
+                ..Window::default()
+            };
+            books.windows.insert(key, window);
+        }
+        Ok(Accounts { books: Mutex::new(books) })
+    }
+
+    /// Takes up restored accounts. Rules that were made known before stay known.
+    pub(crate) fn take_up(&self, restored: Accounts) {
+        let mut restored = restored.books.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut books = self.books();
+        restored.periods.extend(books.periods.drain());
+        *books = restored;
+    }
+
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,6 +214,29 @@ impl Books {
         let owed = self.owed.get(&(Arc::clone(&account.operator), month)).copied().unwrap_or(0);
         let held = self.held.get(&account.operator).copied().unwrap_or(0);
         owed + held + i128::from(amount.nano.max(0)) <= i128::from(account.credit_limit.nano)
+    }
+
+    fn owe(&mut self, operator: &str, month: i32, nano: i64) {
+        let key = (Arc::<str>::from(operator), month);
+        if !self.owed.contains_key(&key) {
+            let newest = self.owed.keys().map(|(_, month)| *month).fold(month, i32::max);
+            self.owed.retain(|(_, month), _| *month > newest - MONTHS_MAX);
+        }
+        *self.owed.entry(key).or_default() += i128::from(nano);
+    }
+
+    /// Counts what is durable against a rule's budget, if it has one. What belongs to a period that is over is not
+    /// counted any more.
+    fn use_up(&mut self, rule: &str, operator: &str, seconds: i64, count: impl FnOnce(&mut Window)) {
+        let Some((rule, period_secs)) = self.periods.get_key_value(rule) else {
+            return;
+        };
+        let (key, period_secs) = ((Arc::clone(rule), Arc::from(operator)), *period_secs);
+        if let Some(window) = self.window(&key, period_secs, seconds)
+            && window.start == period_start(period_secs, seconds)
+        {
+            count(window);
+        }
     }
 
     fn register(&mut self, limit: &Limit) {

@@ -1,26 +1,89 @@
-//! State derived from the ledger, kept beside it.
+//! State derived from the ledger, kept beside it: balances, repeat keys, budgets, totals.
+//!
+//! # Who changes what, so that nothing counts twice
+//!
+//! | state | while a fetch is under way | when its record is durable (`committed`) |
+//! |---|---|---|
+//! | balance owed | nothing: its ceiling is held ([`crate::account::Hold`]) | the amount is added |
+//! | repeat key | taken tentatively at close ([`Derived::close`]) | becomes durable; the tentative one goes |
+//! | budget of requests, bytes | counted in flight ([`crate::account::InFlight`]) | counted for good |
+//! | totals | nothing | added |
+//! | fetches without an entry | counted ([`Derived::unmetered`]) | taken off by the `gap` entry that names them |
+//!
+//! `committed` runs on the writer thread before the acknowledgement, so a hold and an in-flight count that live until
+//! the acknowledgement overlap with what is durable for a moment: never too little, never twice for good. After a start
+//! the same `committed` sees the entries that are newer than the saved state: whatever was tentative, held or in flight
+//! in the process before has no entry, costs nothing and is gone.
+//!
+//! # The saved state
+//!
+//! `BYLD`, a version (`u64`, little-endian as all numbers), a block each of balances and budgets, repeat keys and totals
+//! (length before), then SHA-256 of all that. A state of another version or with a wrong sum is refused whole; the
+//! ledger then shows every entry again.
 
-use std::sync::Arc;
+mod codec;
+mod totals;
 
-use metrics::UsageRecord;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use metrics::{Entry, Gap, UsageRecord};
+use ring::digest;
 
 use crate::account::Accounts;
+use crate::rate::rate_record;
+use crate::repeat::{Repeats, Version};
+pub(crate) use codec::{BROKEN, Reader, Writer};
+use totals::Totals;
 
-/// All state that is derived from entries: accounts, repeat keys, totals.
-#[derive(Default)]
+/// All state that is derived from entries. Shared by all threads.
 pub struct Derived {
+    source: String,
     accounts: Arc<Accounts>,
+    repeats: Mutex<Repeats>,
+    totals: Mutex<Seen>,
+    unmetered_fetches: AtomicU64,
+    unmetered_bytes: AtomicU64,
 }
 
-/// A repeat key that was taken at close and is not durable yet.
+/// What was seen of the ledger.
+#[derive(Default)]
+struct Seen {
+    totals: Totals,
+    last: Option<Last>,
+    unreadable: u64,
+}
+
+/// The newest entry that was seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Last {
+    /// Its index in the ledger.
+    pub index: u64,
+    /// Its time, microseconds since the Unix epoch; 0 if it is of a type that this version does not know.
+    pub time_micros: i64,
+    /// Its `id`.
+    pub id: String,
+}
+
+/// A version that was taken tentatively at close; its record is not durable yet.
 #[derive(Debug)]
 #[must_use = "forget it if the record cannot be appended"]
-pub struct Closing {}
+pub struct Closing {
+    version: Option<Version>,
+}
 
 impl Derived {
     /// Nothing seen yet. `source` is the ledger's origin, for the entries that are written from here.
-    pub fn new(_source: &str) -> Arc<Derived> {
-        Arc::new(Derived::default())
+    pub fn new(source: &str) -> Arc<Derived> {
+        Arc::new(Derived {
+            source: source.to_owned(),
+            accounts: Arc::default(),
+            repeats: Mutex::default(),
+            totals: Mutex::default(),
+            unmetered_fetches: AtomicU64::new(0),
+            unmetered_bytes: AtomicU64::new(0),
+        })
     }
 
     /// The accounts.
@@ -32,40 +95,168 @@ impl Derived {
     ///
     /// Call it once, right before the record is encoded, with the rule's `repeat_free_secs` (0 where no price is
     /// asked). If the record turns out not to be durable, [`Derived::forget`] what it returns.
-    pub fn close(&self, record: &mut UsageRecord, _repeat_free_secs: u64) -> Closing {
-        let rated = crate::rate::rate_record(record);
+    pub fn close(&self, record: &mut UsageRecord, repeat_free_secs: u64) -> Closing {
+        let version = Version::of(record);
+        record.repeat = version
+            .as_ref()
+            .is_some_and(|version| lock(&self.repeats).check_and_insert(version, repeat_free_secs));
+        let rated = rate_record(record);
         record.quantity = rated.quantity;
         record.quote_nano = rated.quote_nano;
         record.amount_nano = rated.amount_nano;
-        Closing {}
+        Closing { version: version.filter(|_| !record.repeat) }
     }
 
     /// The record was not appended: what it would have paid for is not paid.
-    pub fn forget(&self, _closing: Closing) {}
+    pub fn forget(&self, closing: Closing) {
+        if let Some(version) = closing.version {
+            lock(&self.repeats).forget(&version);
+        }
+    }
 
     /// A fetch that is usually metered passed without an entry, while the ledger took none.
-    pub fn unmetered(&self, _bytes: u64) {}
+    pub fn unmetered(&self, bytes: u64) {
+        self.unmetered_fetches.fetch_add(1, Ordering::Relaxed);
+        self.unmetered_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Sees a durable entry, in order.
+    pub fn observe(&self, index: u64, entry: &[u8]) {
+        let parsed = Entry::parse(entry);
+        match &parsed {
+            Ok(Entry::Fetch(record)) => {
+                self.accounts.committed(record);
+                lock(&self.repeats).committed(record);
+                lock(&self.totals).totals.fetch(record);
+            }
+            Ok(Entry::Rollup(rollup)) => {
+                self.accounts.committed_rollup(rollup);
+                lock(&self.totals).totals.rollup(rollup);
+            }
+            Ok(Entry::Gap(gap)) => {
+                subtract(&self.unmetered_fetches, gap.fetches);
+                subtract(&self.unmetered_bytes, gap.bytes);
+            }
+            Ok(Entry::Policy(_) | Entry::Start(_) | Entry::Unknown { .. }) => {}
+            Err(_) => lock(&self.totals).unreadable += 1,
+        }
+        let (time_micros, id) = match parsed {
+            Ok(Entry::Fetch(it)) => (it.time_micros, it.id),
+            Ok(Entry::Rollup(it)) => (it.time_micros, it.id),
+            Ok(Entry::Policy(it)) => (it.time_micros, it.id),
+            Ok(Entry::Gap(it)) => (it.time_micros, it.id),
+            Ok(Entry::Start(it)) => (it.time_micros, it.id),
+            Ok(Entry::Unknown { .. }) | Err(_) => (0, String::new()),
+        };
+        lock(&self.totals).last = Some(Last { index, time_micros, id });
+    }
+
+    /// The newest entry that was seen.
+    pub fn last(&self) -> Option<Last> {
+        lock(&self.totals).last.clone()
+    }
+
+    /// How many entries could not be read as events: anything but 0 says that somebody else writes into this ledger.
+    pub fn unreadable(&self) -> u64 {
+        lock(&self.totals).unreadable
+    }
+
+    /// The totals of a month (of [`metrics::month_of`]) for the summary page.
+    pub fn summary(&self, month: i32) -> Summary {
+        lock(&self.totals).totals.summary(month)
+    }
+
+    /// The state after the last entry seen.
+    pub fn save(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.out.extend_from_slice(MAGIC);
+        out.u64(VERSION);
+        let mut accounts = Writer::default();
+        self.accounts.save(&mut accounts);
+        out.block(|bytes| bytes.append(&mut accounts.out));
+        out.block(|bytes| lock(&self.repeats).save(bytes));
+        let mut totals = Writer::default();
+        {
+            let seen = lock(&self.totals);
+            totals.u64(seen.unreadable);
+            totals.u64(u64::from(seen.last.is_some()));
+            let last = seen.last.clone().unwrap_or(Last { index: 0, time_micros: 0, id: String::new() });
+            totals.u64(last.index);
+            totals.i64(last.time_micros);
+            totals.text(&last.id);
+            seen.totals.save(&mut totals);
+        }
+        out.block(|bytes| bytes.append(&mut totals.out));
+        let sum = digest::digest(&digest::SHA256, &out.out);
+        out.out.extend_from_slice(sum.as_ref());
+        out.out
+    }
 
     /// Takes up what [`Derived::save`] returned before.
     ///
     /// # Errors
     /// A sentence that says why it cannot be used; nothing has changed then.
-    pub fn restore(&self, _saved: &[u8]) -> Result<(), String> {
+    pub fn restore(&self, saved: &[u8]) -> Result<(), String> {
+        let (state, sum) = saved.split_last_chunk::<32>().ok_or(BROKEN)?;
+        if digest::digest(&digest::SHA256, state).as_ref() != sum {
+            return Err("the saved state does not match its checksum".to_owned());
+        }
+        let state = state.strip_prefix(MAGIC).ok_or(BROKEN)?;
+        let mut blocks = Reader { rest: state };
+        let version = blocks.u64()?;
+        if version != VERSION {
+            return Err(format!("the saved state is of version {version}, this is {VERSION}"));
+        }
+        let accounts = Accounts::restored(&mut Reader { rest: blocks.block()? })?;
+        let repeats = Repeats::restore(blocks.block()?)?;
+        let mut totals = Reader { rest: blocks.block()? };
+        let unreadable = totals.u64()?;
+        let any = totals.u64()? == 1;
+        let last = Last { index: totals.u64()?, time_micros: totals.i64()?, id: totals.text()?.to_owned() };
+        let seen = Seen { totals: Totals::restore(&mut totals)?, last: any.then_some(last), unreadable };
+        self.accounts.take_up(accounts);
+        *lock(&self.repeats) = repeats;
+        *lock(&self.totals) = seen;
         Ok(())
     }
 
-    /// Sees a durable entry, in order.
-    pub fn observe(&self, _index: u64, _entry: &[u8]) {}
-
-    /// The state after the last entry seen.
-    pub fn save(&self) -> Vec<u8> {
-        Vec::new()
+    /// The entry that says what passed while the ledger was paused.
+    fn gap(&self, pause: &ledger::Pause) -> Gap {
+        let since_micros = micros_of(pause.since);
+        let length = i64::try_from(pause.duration.as_micros()).unwrap_or(i64::MAX);
+        let until_micros = since_micros.saturating_add(length);
+        let mut gap = Gap {
+            id: String::new(),
+            source: self.source.clone(),
+            time_micros: until_micros,
+            since_micros,
+            until_micros,
+            // Taken off when the entry is durable: a pause before that repeats them in the next one.
+            fetches: self.unmetered_fetches.load(Ordering::Relaxed),
+            bytes: self.unmetered_bytes.load(Ordering::Relaxed),
+            refused: pause.refused,
+            reason: pause.reason.clone(),
+        };
+        gap.id = gap.derive_id();
+        gap
     }
+}
 
-    /// The totals of a month (of [`metrics::month_of`]) for the summary page.
-    pub fn summary(&self, _month: i32) -> Summary {
-        Summary::default()
-    }
+const MAGIC: &[u8] = b"BYLD";
+const VERSION: u64 = 1;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn subtract(counter: &AtomicU64, amount: u64) {
+    let lower = |value: u64| Some(value.saturating_sub(amount));
+    let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
+}
+
+fn micros_of(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Totals of one month.
@@ -133,7 +324,7 @@ impl ledger::Observer for LedgerObserver {
         self.0.save()
     }
 
-    fn resumed(&mut self, _pause: &ledger::Pause) -> Option<Vec<u8>> {
-        None
+    fn resumed(&mut self, pause: &ledger::Pause) -> Option<Vec<u8>> {
+        Some(self.0.gap(pause).encode())
     }
 }

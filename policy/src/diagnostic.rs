@@ -86,8 +86,11 @@ impl fmt::Display for Diagnostic {
         writeln!(f, "{gutter}--> {}:{}:{}", self.file, self.line, self.column)?;
         if !self.excerpt.trim().is_empty() {
             // Control characters in a policy must not reach a terminal; tabs stay, so that the mark stays under its text.
-            let excerpt: String =
-                self.excerpt.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+            let excerpt: String = self
+                .excerpt
+                .chars()
+                .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+                .collect();
             let before: String =
                 excerpt.chars().take(self.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             writeln!(f, "{gutter} |")?;
@@ -144,7 +147,8 @@ mod tests {
     #[test]
     fn a_diagnostic_reads_like_a_compilers() {
         let source = Source { name: "policy.toml".to_owned(), text: "a = 1\n\tprix = \"ü\"\n".to_owned() };
-        let shown = Diagnostic::error(&source, 7..11, "unknown key `prix`").with_help("did you mean `price`?");
+        let shown =
+            Diagnostic::error(&source, 7..11, "unknown key `prix`").with_help("did you mean `price`?");
         let expect = "error: unknown key `prix`\n --> policy.toml:2:2\n  |\n2 | \tprix = \"ü\"\n  | \t^^^^\n  = help: did you mean `price`?\n";
         assert_eq!(shown.to_string(), expect);
     }

@@ -1,10 +1,10 @@
 //! What a single rule says to a fetch, as if it were enforced. [`crate::admit`] and [`crate::release`] are made of this.
 
-use crate::{
-    Account, Assurance, Charge, Crawler, Mode, Money, Offer, OfferError, PolicySnapshot, Refusal, RefusalKind, Standing,
-    Unit, Verdict, Work,
-};
 use crate::rule::Rule;
+use crate::{
+    Account, Assurance, Charge, Crawler, Mode, Money, Offer, OfferError, PolicySnapshot, Refusal,
+    RefusalKind, Standing, Unit, Verdict, Work,
+};
 
 /// What a fetch may come to cost: one amount, or a range as long as its quantity is open.
 #[derive(Clone, Copy, Debug)]
@@ -58,21 +58,31 @@ impl<'a> Case<'a> {
     /// The rule's answer: what will be owed at most, or why not.
     ///
     /// `held` is what [`crate::admit`] granted and the caller put aside on the account; within it nobody is asked again.
-    pub(crate) fn judge(&self, rule: &Rule, quote: Option<Quote>, held: Option<Money>) -> Result<Option<Money>, Objection> {
+    pub(crate) fn judge(
+        &self,
+        rule: &Rule,
+        quote: Option<Quote>,
+        held: Option<Money>,
+    ) -> Result<Option<Money>, Objection> {
         if rule.verdict == Verdict::Deny {
             return Err(Objection::new(RefusalKind::Denied).code("CrawlerForbidden"));
         }
         if let Some(limit) = &rule.limit
             && let Some(seconds) = self.standing.exhausted(limit, self.crawler.operator())
         {
-            return Err(Objection { retry_after_secs: Some(seconds), ..Objection::new(RefusalKind::LimitReached) });
+            return Err(Objection {
+                retry_after_secs: Some(seconds),
+                ..Objection::new(RefusalKind::LimitReached)
+            });
         }
         let Some(quote) = quote else { return Ok(None) };
         let refuse = |kind, code| Err(Objection { quote: Some(quote), ..Objection::new(kind) }.code(code));
         let offer = match self.offer {
             Ok(offer) => offer,
             Err(OfferError::Conflicting) => return refuse(RefusalKind::BadOffer, "ConflictingPriceHeaders"),
-            Err(OfferError::Malformed(_)) => return refuse(RefusalKind::BadOffer, "InvalidCrawlerPriceValue"),
+            Err(OfferError::Malformed(_)) => {
+                return refuse(RefusalKind::BadOffer, "InvalidCrawlerPriceValue");
+            }
         };
         if self.crawler.is_spoof() || self.crawler.assurance < rule.require {
             return refuse(RefusalKind::IdentityRequired, "StrongAuthRequired");
@@ -197,7 +207,10 @@ fn agree(quote: Quote, offer: &Offer, account: Option<&Account>) -> Option<Money
         Offer::Exact(amount) => up_to(amount).filter(|_| amount.nano <= quote.most.nano),
     };
     // `None` is the smallest: either agreement is enough, and the further one counts.
-    by_contract.map(|money| money.nano).max(by_offer.map(|money| money.nano)).map(|nano| Money { nano, currency })
+    by_contract
+        .map(|money| money.nano)
+        .max(by_offer.map(|money| money.nano))
+        .map(|nano| Money { nano, currency })
 }
 
 fn price_in_words(charge: &Charge, quote: Quote) -> String {

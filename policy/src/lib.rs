@@ -13,6 +13,7 @@ mod crawler;
 mod diagnostic;
 mod directory;
 mod evidence;
+mod explain;
 mod glob;
 mod judge;
 mod money;
@@ -32,6 +33,7 @@ pub use evidence::{
     Assurance, Evidence, LIST_BYTES_MAX, LIST_ENTRIES_MAX, RangeList, ReverseDnsAnswer, identify, is_local,
     weigh,
 };
+pub use explain::{Answer, Considered, Explanation, Question};
 pub use money::{Currency, Money, MoneyError, decimal, divide_half_even};
 pub use purpose::Purpose;
 pub use release::{Release, ResponseHead, release};

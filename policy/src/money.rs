@@ -197,7 +197,8 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expect: Result<i64, NanoError>) {
-        let expect = expect.map_err(|error| error.about(text)).map(|nano| Money { nano, currency: Currency::USD });
+        let expect =
+            expect.map_err(|error| error.about(text)).map(|nano| Money { nano, currency: Currency::USD });
         assert_eq!(Money::parse(text), expect, "{text}");
     }
 
@@ -216,10 +217,27 @@ mod tests {
 
     #[test]
     fn what_could_be_read_in_two_ways_is_no_amount() {
-        for text in
-            ["", " ", "USD", "0.01", "1,5 USD", "1_000 USD", "-1 USD", "+1 USD", "1e3 USD", ".5 USD", "1. USD",
-             "1  USD", "1 USD ", " 1 USD", "USD USD", "1.2.3 USD", "٣ USD", "$1 USD", "USD 0.01, USD 0.02"]
-        {
+        for text in [
+            "",
+            " ",
+            "USD",
+            "0.01",
+            "1,5 USD",
+            "1_000 USD",
+            "-1 USD",
+            "+1 USD",
+            "1e3 USD",
+            ".5 USD",
+            "1. USD",
+            "1  USD",
+            "1 USD ",
+            " 1 USD",
+            "USD USD",
+            "1.2.3 USD",
+            "٣ USD",
+            "$1 USD",
+            "USD 0.01, USD 0.02",
+        ] {
             assert!(matches!(Money::parse(text), Err(MoneyError::Malformed { .. })), "{text}");
         }
         for text in ["1 usd", "1 XXX", "1 US", "1 BTC", "1 EURO"] {
@@ -239,9 +257,16 @@ mod tests {
 
     #[test]
     fn rounding_is_half_to_even() {
-        for (numerator, denominator, expect) in
-            [(5, 10, 0), (15, 10, 2), (25, 10, 2), (26, 10, 3), (-5, 10, 0), (-15, 10, -2), (7, 1, 7), (1, 3, 0)]
-        {
+        for (numerator, denominator, expect) in [
+            (5, 10, 0),
+            (15, 10, 2),
+            (25, 10, 2),
+            (26, 10, 3),
+            (-5, 10, 0),
+            (-15, 10, -2),
+            (7, 1, 7),
+            (1, 3, 0),
+        ] {
             assert_eq!(divide_half_even(numerator, denominator), expect, "{numerator}/{denominator}");
         }
     }
@@ -249,7 +274,11 @@ mod tests {
     #[test]
     fn currencies_know_their_minor_unit() {
         for (code, decimals) in [("USD", 2), ("JPY", 0), ("KWD", 3), ("CLF", 4), ("XCG", 2)] {
-            assert_eq!(Currency::parse(code).map(|currency| currency.minor_decimals()), Ok(decimals), "{code}");
+            assert_eq!(
+                Currency::parse(code).map(|currency| currency.minor_decimals()),
+                Ok(decimals),
+                "{code}"
+            );
         }
         assert!(Currency::codes().all(|code| Currency::parse(code).is_ok()));
         let mut codes: Vec<_> = Currency::codes().collect();

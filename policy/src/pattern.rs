@@ -102,7 +102,9 @@ impl MediaPattern {
         match text.to_ascii_lowercase().split_once('/') {
             Some(("*", "*")) => Err("leave the key out to mean every content type".to_owned()),
             Some((family, "*")) if token(family) => Ok(MediaPattern::Family(format!("{family}/"))),
-            Some((family, kind)) if token(family) && token(kind) => Ok(MediaPattern::Exact(format!("{family}/{kind}"))),
+            Some((family, kind)) if token(family) && token(kind) => {
+                Ok(MediaPattern::Exact(format!("{family}/{kind}")))
+            }
             _ => Err("a content type reads like `text/html` or `image/*`".to_owned()),
         }
     }
@@ -111,9 +113,9 @@ impl MediaPattern {
     pub(crate) fn matches(&self, content_type: &str) -> bool {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         match self {
-            MediaPattern::Family(family) => essence
-                .get(..family.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(family)),
+            MediaPattern::Family(family) => {
+                essence.get(..family.len()).is_some_and(|start| start.eq_ignore_ascii_case(family))
+            }
             MediaPattern::Exact(exact) => essence.eq_ignore_ascii_case(exact),
         }
     }
@@ -161,9 +163,17 @@ mod tests {
 
     #[test]
     fn hosts_match_by_name_and_below() {
-        check_host("Example.com", &["example.com", "example.com:8080"], &["www.example.com", "example.com.evil"]);
+        check_host(
+            "Example.com",
+            &["example.com", "example.com:8080"],
+            &["www.example.com", "example.com.evil"],
+        );
         check_host("example.com:8080", &["example.com:8080"], &["example.com", "example.com:80801"]);
-        check_host("*.example.com", &["a.example.com", "a.b.example.com:81"], &["example.com", "badexample.com"]);
+        check_host(
+            "*.example.com",
+            &["a.example.com", "a.b.example.com:81"],
+            &["example.com", "badexample.com"],
+        );
         check_host("[::1]", &["[::1]", "[::1]:8080"], &["[::2]"]);
         check_host("*", &["anything"], &[]);
         for bad in ["", "a*b.com", "*.*.com", "http://x", "x/y", "*.x:80", "é.com", "a b"] {
@@ -174,7 +184,11 @@ mod tests {
     #[test]
     fn media_types_match_without_parameters_and_case() {
         let html = MediaPattern::parse("text/HTML").unwrap();
-        assert!(html.matches("text/html") && html.matches("Text/Html; charset=utf-8") && html.matches(" text/html "));
+        assert!(
+            html.matches("text/html")
+                && html.matches("Text/Html; charset=utf-8")
+                && html.matches(" text/html ")
+        );
         assert!(!html.matches("text/htmlx") && !html.matches(""));
         let images = MediaPattern::parse("image/*").unwrap();
         assert!(images.matches("IMAGE/png") && !images.matches("imagex/png") && !images.matches("image"));

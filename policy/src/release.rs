@@ -77,7 +77,8 @@ pub fn release(
     let charge = rule.charge.as_ref().filter(|_| billed);
     let quote = charge.map(|charge| Quote::of_response(charge, head.content_length));
     // A rule that only observes had nothing put aside for it.
-    let held = if rule.is_enforced() { Some(grant.ceiling.unwrap_or(Money::zero(policy.currency))) } else { None };
+    let held =
+        if rule.is_enforced() { Some(grant.ceiling.unwrap_or(Money::zero(policy.currency))) } else { None };
     match case.judge(rule, quote, held) {
         Ok(agreed) => {
             terms.charge = charge.cloned();

@@ -78,6 +78,22 @@ pub(crate) struct Rank {
     position: usize,
 }
 
+impl Rank {
+    /// Why this is asked before the other, in words.
+    pub(crate) fn ahead_of(&self, other: &Rank) -> &'static str {
+        match () {
+            () if self.host != other.host => "its host is narrower",
+            () if self.path != other.path => "its path is narrower",
+            () if self.media != other.media => "its content type is narrower",
+            () if self.who != other.who => "it names more closely who asks",
+            () if self.rungs != other.rungs => "its assurance is narrower",
+            () if self.strictness != other.strictness => "as narrow, and stricter",
+            () if self.file != other.file => "as narrow and strict, and in a text that counts before",
+            () => "as narrow and strict, and first in the text",
+        }
+    }
+}
+
 impl Rules {
     /// Puts alternatives in the order in which they are asked.
     pub(crate) fn new(rules: Vec<Rule>, mut alternatives: Vec<Alternative>) -> Rules {
@@ -147,7 +163,8 @@ impl Who {
     }
 
     pub(crate) fn matches_token(&self, crawler: &Crawler) -> bool {
-        self.crawlers.is_empty() || self.crawlers.iter().any(|token| token.eq_ignore_ascii_case(&crawler.row.token))
+        self.crawlers.is_empty()
+            || self.crawlers.iter().any(|token| token.eq_ignore_ascii_case(&crawler.row.token))
     }
 
     /// By the operator that the name claims; what is owed and counted goes by [`Crawler::operator`].

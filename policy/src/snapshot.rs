@@ -115,7 +115,8 @@ impl PolicySnapshot {
         let text = "# No policy was given: every fetch of an AI crawler is metered, none is refused or charged.\n\
                     version = 1\nmode = \"observe\"\n";
         let source = Source { name: "built-in:observe".to_owned(), text: text.to_owned() };
-        let compiled = PolicySnapshot::compile(source, None, &mut |_, _| Err("nothing is included".to_owned()));
+        let compiled =
+            PolicySnapshot::compile(source, None, &mut |_, _| Err("nothing is included".to_owned()));
         compiled.expect("a test compiles the built-in policy").0
     }
 
@@ -218,7 +219,8 @@ impl PolicySnapshot {
             }
             _ => String::new(),
         };
-        let entry = self.works.iter().find(|entry| entry.path.matches(&canonical) && entry.host.matches(&host));
+        let entry =
+            self.works.iter().find(|entry| entry.path.matches(&canonical) && entry.host.matches(&host));
         let mut locator = format!("{host}{canonical}");
         let always_free = is_always_free(&canonical) || self.licence_documents.contains(&locator);
         if !query.is_empty() {
@@ -226,7 +228,8 @@ impl PolicySnapshot {
             locator.push_str(&query);
         }
         let url = format!("{scheme}://{locator}");
-        let holder = entry.and_then(|entry| entry.holder.as_ref()).or(site.and_then(|site| site.holder.as_ref()));
+        let holder =
+            entry.and_then(|entry| entry.holder.as_ref()).or(site.and_then(|site| site.holder.as_ref()));
         let licence = entry
             .and_then(|entry| entry.licence.as_ref())
             .or(site.and_then(|site| site.licence.as_ref()))

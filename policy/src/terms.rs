@@ -266,7 +266,10 @@ mod tests {
 
     #[track_caller]
     fn check(max: &[&str], exact: &[&str], expect: Result<Offer, &str>) {
-        let offer = Offer::parse(max.iter().map(|value| value.as_bytes()), exact.iter().map(|value| value.as_bytes()));
+        let offer = Offer::parse(
+            max.iter().map(|value| value.as_bytes()),
+            exact.iter().map(|value| value.as_bytes()),
+        );
         let offer = offer.map_err(|error| match error {
             OfferError::Conflicting => "conflicting",
             OfferError::Malformed(_) => "malformed",
@@ -282,10 +285,26 @@ mod tests {
         check(&[" USD 0.00 "], &[], Ok(Offer::Max(usd(0))));
         check(&["USD 0.01"], &["USD 0.01"], Err("conflicting"));
         check(&["USD 0.01", "USD 0.01"], &[], Err("conflicting"));
-        for value in
-            ["", "0.01", "USD", "USD0.01", "USD  0.01", "usd 0.01", "0.01 USD", "USD 0,01", "USD -1", "USD +1", "USD 1e3",
-             "USD .5", "USD 1.", "XYZ 1", "USD 0.0000000001", "USD 99999999999", "USD 0.01, USD 0.02", "USD 0.01;q=1"]
-        {
+        for value in [
+            "",
+            "0.01",
+            "USD",
+            "USD0.01",
+            "USD  0.01",
+            "usd 0.01",
+            "0.01 USD",
+            "USD 0,01",
+            "USD -1",
+            "USD +1",
+            "USD 1e3",
+            "USD .5",
+            "USD 1.",
+            "XYZ 1",
+            "USD 0.0000000001",
+            "USD 99999999999",
+            "USD 0.01, USD 0.02",
+            "USD 0.01;q=1",
+        ] {
             check(&[value], &[], Err("malformed"));
         }
         assert!(Offer::parse([&b"\xff\xfe 1"[..]], []).is_err());
@@ -294,7 +313,12 @@ mod tests {
 
     #[test]
     fn amounts_round_half_to_even_and_stop_at_the_maximum() {
-        let charge = |nano, unit, max: Option<i64>| Charge { price: usd(nano), unit, max: max.map(usd), repeat_free_secs: 0 };
+        let charge = |nano, unit, max: Option<i64>| Charge {
+            price: usd(nano),
+            unit,
+            max: max.map(usd),
+            repeat_free_secs: 0,
+        };
         assert_eq!(charge(2_000_000, Unit::Fetch, None).amount(1), usd(2_000_000));
         assert_eq!(charge(2_000_000, Unit::Fetch, None).amount(0), usd(0));
         assert_eq!(charge(3, Unit::Megabyte, Some(10)).amount(500_000), usd(2));

@@ -87,9 +87,8 @@ pub(crate) fn is_always_free(path: &str) -> bool {
         "/crawlers.json",
     ];
     let is_sitemap = || {
-        path.strip_prefix("/sitemap").is_some_and(|rest| {
-            !rest.contains('/') && (rest.ends_with(".xml") || rest.ends_with(".xml.gz"))
-        })
+        path.strip_prefix("/sitemap")
+            .is_some_and(|rest| !rest.contains('/') && (rest.ends_with(".xml") || rest.ends_with(".xml.gz")))
     };
     FREE.contains(&path) || is_sitemap()
 }
@@ -116,19 +115,38 @@ mod tests {
             assert_eq!(canonical.as_deref(), Ok(expect), "{host}");
             assert_eq!(canonical_host(scheme, expect).as_deref(), Ok(expect), "{expect} again");
         }
-        for host in ["", ".", ":80", "a b", "user@example.com", "example.com:http", "[]", "[::1", "é.com", "a/b", "a%2eb"]
-        {
+        for host in [
+            "",
+            ".",
+            ":80",
+            "a b",
+            "user@example.com",
+            "example.com:http",
+            "[]",
+            "[::1",
+            "é.com",
+            "a/b",
+            "a%2eb",
+        ] {
             assert!(canonical_host("http", host).is_err(), "{host}");
         }
     }
 
     #[test]
     fn the_rules_themselves_are_free_to_read() {
-        for path in ["/robots.txt", "/sitemap.xml", "/sitemap_index.xml", "/sitemap-news.xml.gz", "/llms.txt"] {
+        for path in ["/robots.txt", "/sitemap.xml", "/sitemap_index.xml", "/sitemap-news.xml.gz", "/llms.txt"]
+        {
             assert!(is_always_free(path), "{path}");
         }
-        for path in ["/", "/robots.txt/", "/sitemap", "/sitemap/x.xml", "/sitemap.xml.html", "/llms-full.txt", "/a/robots.txt"]
-        {
+        for path in [
+            "/",
+            "/robots.txt/",
+            "/sitemap",
+            "/sitemap/x.xml",
+            "/sitemap.xml.html",
+            "/llms-full.txt",
+            "/a/robots.txt",
+        ] {
             assert!(!is_always_free(path), "{path}");
         }
     }

@@ -3,6 +3,8 @@
 //! `testdata/policy/bad/NAME.toml` has its diagnostics in `NAME.expected`. To write them anew after a change that is meant,
 //! run the tests with `BYLINE_BLESS=1` and read the difference.
 
+#![allow(clippy::disallowed_methods, reason = "tests read their data; the crate itself may not")]
+
 use std::path::{Path, PathBuf};
 
 use policy::{Diagnostic, PolicySnapshot, Source, render};

@@ -142,10 +142,18 @@ pub(crate) fn read(
 fn read_version(report: &Report, top: &Fields<'_, '_>, is_own: bool) {
     match top.positive("version") {
         Some(version) if version.value != 1 => {
-            report.error_help(version.place, "this Byline reads version 1 of policies", "write `version = 1`");
+            report.error_help(
+                version.place,
+                "this Byline reads version 1 of policies",
+                "write `version = 1`",
+            );
         }
         None if is_own && top.key("version").is_none() => {
-            report.error_help(top.place, "the policy names no version", "write `version = 1` in its first line");
+            report.error_help(
+                top.place,
+                "the policy names no version",
+                "write `version = 1` in its first line",
+            );
         }
         _ => {}
     }
@@ -161,7 +169,8 @@ fn read_settings(report: &Report, top: &Fields<'_, '_>, draft: &mut Draft) {
 }
 
 fn read_holder(report: &Report, fields: Fields<'_, '_>) -> Option<HolderDraft> {
-    let id = fields.required("id", "the identifier that records and statements use, as in `id = \"example-press\"`");
+    let id = fields
+        .required("id", "the identifier that records and statements use, as in `id = \"example-press\"`");
     let id = id.and_then(|id| identifier(report, id));
     let name = fields.string("name").map(|name| name.value);
     fields.finish();
@@ -185,10 +194,15 @@ fn read_site(report: &Report, fields: Fields<'_, '_>) -> SiteDraft {
 
 fn read_work(report: &Report, fields: Fields<'_, '_>) -> WorkDraft {
     if fields.key("host").is_none() && fields.key("path").is_none() {
-        report.error_help(fields.place, "`[[work]]` needs `path` or `host`", "say which URLs it is about, as in `path = \"/articles/**\"`");
+        report.error_help(
+            fields.place,
+            "`[[work]]` needs `path` or `host`",
+            "say which URLs it is about, as in `path = \"/articles/**\"`",
+        );
     }
     let id = fields.string("id").filter(|id| {
-        let fits = (1..=200).contains(&id.value.len()) && id.value.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits =
+            (1..=200).contains(&id.value.len()) && id.value.bytes().all(|byte| byte.is_ascii_graphic());
         if !fits {
             report.error(id.place, "a work's `id` has 1 to 200 visible ASCII characters");
         }
@@ -207,11 +221,13 @@ fn read_work(report: &Report, fields: Fields<'_, '_>) -> WorkDraft {
 
 fn read_rule(report: &Report, fields: Fields<'_, '_>) -> Option<RuleDraft> {
     let name = fields.required("name", "records and refusals call the rule by its name").filter(|name| {
-        let fits = (1..=64).contains(&name.value.chars().count()) && !name.value.chars().any(char::is_control);
+        let fits =
+            (1..=64).contains(&name.value.chars().count()) && !name.value.chars().any(char::is_control);
         if !fits {
             report.error(name.place, "a rule's name has 1 to 64 characters");
         }
-        let reserved = [crate::terms::DEFAULT_RULE, crate::terms::ALWAYS_FREE_RULE].contains(&name.value.as_str());
+        let reserved =
+            [crate::terms::DEFAULT_RULE, crate::terms::ALWAYS_FREE_RULE].contains(&name.value.as_str());
         if reserved {
             report.error_help(
                 name.place,
@@ -226,7 +242,9 @@ fn read_rule(report: &Report, fields: Fields<'_, '_>) -> Option<RuleDraft> {
     let media = list(report, &fields, "content_type", MediaPattern::parse);
     let crawlers = references(report, &fields, "crawler");
     let operators = references(report, &fields, "operator");
-    let purposes = list(report, &fields, "purpose", |text| word(text, Purpose::ALL.map(Purpose::as_str), Purpose::parse));
+    let purposes = list(report, &fields, "purpose", |text| {
+        word(text, Purpose::ALL.map(Purpose::as_str), Purpose::parse)
+    });
     let rungs = list(report, &fields, "assurance", |text| word(text, Rungs::WORDS, Rungs::parse));
     let require = read_word(report, &fields, "require", RUNGS.map(Assurance::as_str), |text| {
         RUNGS.into_iter().find(|rung| rung.as_str() == text)
@@ -265,7 +283,8 @@ fn read_rule(report: &Report, fields: Fields<'_, '_>) -> Option<RuleDraft> {
     })
 }
 
-const RUNGS: [Assurance; 4] = [Assurance::Claimed, Assurance::Network, Assurance::Signed, Assurance::Licensed];
+const RUNGS: [Assurance; 4] =
+    [Assurance::Claimed, Assurance::Network, Assurance::Signed, Assurance::Licensed];
 
 /// Exactly one of allow, deny and charge; a limit alone allows.
 fn read_verdict(report: &Report, fields: &Fields<'_, '_>) -> Option<Verdict> {
@@ -341,10 +360,16 @@ fn read_charge(report: &Report, fields: Fields<'_, '_>) -> ChargeDraft {
 fn read_limit(report: &Report, fields: Fields<'_, '_>) -> Option<LimitDraft> {
     let requests = fields.positive("requests").map(|requests| requests.value);
     let bytes = fields.quantity("bytes").and_then(|text| {
-        byte_count(&text.value).map_err(|help| report.error_help(text.place, "`bytes` is no byte count", help)).ok()
+        byte_count(&text.value)
+            .map_err(|help| report.error_help(text.place, "`bytes` is no byte count", help))
+            .ok()
     });
     if fields.key("requests").is_none() && fields.key("bytes").is_none() {
-        report.error_help(fields.place, "the limit limits nothing", "add `requests = 1000` or `bytes = \"1GB\"`");
+        report.error_help(
+            fields.place,
+            "the limit limits nothing",
+            "add `requests = 1000` or `bytes = \"1GB\"`",
+        );
     }
     let per = fields.required("per", "the period, as in `per = \"1d\"`").and_then(|text| {
         let period = duration_secs(&text.value).and_then(|period_secs| match period_secs {
@@ -358,7 +383,8 @@ fn read_limit(report: &Report, fields: Fields<'_, '_>) -> Option<LimitDraft> {
 }
 
 fn read_crawler(report: &Report, fields: Fields<'_, '_>) -> Option<CrawlerDraft> {
-    let token = fields.required("token", "the product token of its user agent, as in `token = \"ExampleBot\"`");
+    let token =
+        fields.required("token", "the product token of its user agent, as in `token = \"ExampleBot\"`");
     let token = token.filter(|token| {
         let fits = (2..=64).contains(&token.value.len())
             && token.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.!~*'+ ".contains(&byte));
@@ -393,8 +419,8 @@ fn read_crawler(report: &Report, fields: Fields<'_, '_>) -> Option<CrawlerDraft>
 
 fn read_account(fields: Fields<'_, '_>) -> Option<AccountDraft> {
     let operator = fields.required("operator", "whose account it is, as in `operator = \"openai\"`");
-    let credit_limit =
-        fields.required("credit_limit", "what may be owed in a calendar month, as in `credit_limit = \"500 USD\"`");
+    let credit_limit = fields
+        .required("credit_limit", "what may be owed in a calendar month, as in `credit_limit = \"500 USD\"`");
     let accept = fields.string("accept");
     fields.finish();
     operator.map(|operator| AccountDraft { operator, credit_limit, accept })
@@ -409,7 +435,11 @@ fn read_licence(report: &Report, fields: &Fields<'_, '_>) -> Option<String> {
     if is_url(&licence.value) {
         return Some(licence.value);
     }
-    report.error_help(licence.place, "`licence` is not a URL", "write it in full, as in \"https://example.com/licence\"");
+    report.error_help(
+        licence.place,
+        "`licence` is not a URL",
+        "write it in full, as in \"https://example.com/licence\"",
+    );
     None
 }
 
@@ -417,7 +447,9 @@ fn read_contact(report: &Report, fields: &Fields<'_, '_>) -> Option<String> {
     let contact = fields.string("contact")?;
     let text = &contact.value;
     let is_mail = |address: &str| {
-        address.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'))
+        address
+            .split_once('@')
+            .is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'))
             && address.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\",;".contains(&byte))
     };
     if is_url(text) || is_mail(text.strip_prefix("mailto:").unwrap_or(text)) {
@@ -468,7 +500,9 @@ fn list<T>(
     for item in items.unwrap_or_default() {
         match parse(&item.value) {
             Ok(value) => out.push(value),
-            Err(help) => report.error_help(item.place, format!("`{}` is not a valid `{key}`", item.value), help),
+            Err(help) => {
+                report.error_help(item.place, format!("`{}` is not a valid `{key}`", item.value), help)
+            }
         }
     }
     out
@@ -477,7 +511,11 @@ fn list<T>(
 fn bounded(report: &Report, fields: &Fields<'_, '_>, key: &'static str, items: Option<&[At<String>]>) {
     let (Some(items), Some(place)) = (items, fields.key(key)) else { return };
     if items.is_empty() {
-        report.error_help(place, format!("`{key}` is empty, so nothing would match"), "take it out to mean any");
+        report.error_help(
+            place,
+            format!("`{key}` is empty, so nothing would match"),
+            "take it out to mean any",
+        );
     } else if items.len() > MAX_LIST {
         report.error(place, format!("`{key}` lists more than {MAX_LIST}"));
     }
@@ -493,7 +531,9 @@ fn read_word<T, const N: usize>(
 ) -> Option<T> {
     let text = fields.string(key)?;
     word(&text.value, words, parse)
-        .map_err(|help| report.error_help(text.place, format!("`{}` is not a valid `{key}`", text.value), help))
+        .map_err(|help| {
+            report.error_help(text.place, format!("`{}` is not a valid `{key}`", text.value), help)
+        })
         .ok()
 }
 

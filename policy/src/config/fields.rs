@@ -7,8 +7,8 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{Diagnostic, Severity, suggest};
 use crate::Source;
+use crate::diagnostic::{Diagnostic, Severity, suggest};
 
 /// A range of bytes in one of the texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -119,6 +119,8 @@ pub(crate) struct Fields<'a, 'i> {
     what: &'static str,
     report: &'a Report,
     known: RefCell<Vec<&'static str>>,
+    /// Keys that must be there and are not, with what would be right.
+    missing: RefCell<Vec<(&'static str, String)>>,
 }
 
 impl<'a, 'i> Fields<'a, 'i> {
@@ -128,7 +130,7 @@ impl<'a, 'i> Fields<'a, 'i> {
         place: Place,
         what: &'static str,
     ) -> Fields<'a, 'i> {
-        Fields { table, place, what, report, known: RefCell::default() }
+        Fields { table, place, what, report, known: RefCell::default(), missing: RefCell::default() }
     }
 
     /// The key's place and the value, whatever it is.
@@ -175,7 +177,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     /// A string that must be there.
     pub(crate) fn required(&self, key: &'static str, help: &str) -> Option<At<String>> {
         if self.raw(key).is_none() {
-            self.report.error_help(self.place, format!("{} needs `{key}`", self.what), help);
+            self.missing.borrow_mut().push((key, help.to_owned()));
         }
         self.string(key)
     }
@@ -221,7 +223,8 @@ impl<'a, 'i> Fields<'a, 'i> {
         let place = self.at(value.span());
         match value.get_ref() {
             DeValue::Integer(number) => {
-                let parsed = u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| *number > 0);
+                let parsed =
+                    u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| *number > 0);
                 if parsed.is_none() {
                     self.report.error(place, format!("`{key}` is a number from 1 to {}", u64::MAX));
                 }
@@ -240,7 +243,9 @@ impl<'a, 'i> Fields<'a, 'i> {
         let place = self.at(value.span());
         match value.get_ref() {
             DeValue::String(text) => Some(At { value: text.to_string(), place }),
-            DeValue::Integer(number) if number.radix() == 10 => Some(At { value: number.as_str().to_owned(), place }),
+            DeValue::Integer(number) if number.radix() == 10 => {
+                Some(At { value: number.as_str().to_owned(), place })
+            }
             _ => {
                 self.wrong_type(key, value, "a string with a unit");
                 None
@@ -290,9 +295,10 @@ impl<'a, 'i> Fields<'a, 'i> {
         }
     }
 
-    /// Reports the keys that nobody asked for.
+    /// Reports the keys that nobody asked for, and those that are missing and are not among them under another name.
     pub(crate) fn finish(self) {
         let known = self.known.into_inner();
+        let mut missing = self.missing.into_inner();
         for (key, _) in self.table.iter() {
             let name: &str = key.get_ref();
             if known.contains(&name) {
@@ -300,10 +306,19 @@ impl<'a, 'i> Fields<'a, 'i> {
             }
             let place = Place { file: self.place.file, start: key.span().start, end: key.span().end };
             let help = match suggest(name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("it knows {}", known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")),
+                Some(near) => {
+                    missing.retain(|(key, _)| *key != near);
+                    format!("did you mean `{near}`?")
+                }
+                None => format!(
+                    "it knows {}",
+                    known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+                ),
             };
             self.report.error_help(place, format!("unknown key `{name}` in {}", self.what), help);
+        }
+        for (key, help) in missing {
+            self.report.error_help(self.place, format!("{} needs `{key}`", self.what), help);
         }
     }
 }

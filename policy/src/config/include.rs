@@ -46,7 +46,10 @@ fn load_one(report: &Report, source: Source, depth: usize, draft: &mut Draft, in
     let is_own = depth == 0;
     for wanted in draft::read(report, table.get_ref(), whole, is_own, draft) {
         if depth + 1 > MAX_DEPTH || report.source_count() >= MAX_TEXTS {
-            report.error(wanted.place, format!("a policy includes at most {MAX_TEXTS} texts, {MAX_DEPTH} levels deep"));
+            report.error(
+                wanted.place,
+                format!("a policy includes at most {MAX_TEXTS} texts, {MAX_DEPTH} levels deep"),
+            );
             return;
         }
         match find(&wanted, &source.name, include) {

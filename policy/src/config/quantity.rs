@@ -8,14 +8,19 @@ const MAX_SECS: u64 = 10 * 366 * 86_400;
 /// # Errors
 /// What would be right.
 pub(crate) fn duration_secs(text: &str) -> Result<u64, String> {
-    let (number, unit) = split(text).ok_or("write a number and a unit, as in \"30d\"; units are s, m, h, d and w")?;
+    let (number, unit) =
+        split(text).ok_or("write a number and a unit, as in \"30d\"; units are s, m, h, d and w")?;
     let unit_secs = match unit {
         "s" => 1,
         "m" | "min" => 60,
         "h" => 3_600,
         "d" => 86_400,
         "w" => 7 * 86_400,
-        "" => return Err(format!("\"{text}\" has no unit; write \"{text}s\", \"{text}m\", \"{text}h\" or \"{text}d\"")),
+        "" => {
+            return Err(format!(
+                "\"{text}\" has no unit; write \"{text}s\", \"{text}m\", \"{text}h\" or \"{text}d\""
+            ));
+        }
         _ => return Err("the units of time are s, m, h, d and w".to_owned()),
     };
     number
@@ -61,11 +66,13 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, expect) in [("0s", 0), ("90s", 90), ("15m", 900), ("12 h", 43_200), ("30d", 2_592_000), ("1w", 604_800)]
+        for (text, expect) in
+            [("0s", 0), ("90s", 90), ("15m", 900), ("12 h", 43_200), ("30d", 2_592_000), ("1w", 604_800)]
         {
             assert_eq!(duration_secs(text), Ok(expect), "{text}");
         }
-        for text in ["", "30", "d", "-1d", "1.5h", "30days", "99999999999999999999s", "11000d", "1  d", "ñ"] {
+        for text in ["", "30", "d", "-1d", "1.5h", "30days", "99999999999999999999s", "11000d", "1  d", "ñ"]
+        {
             assert!(duration_secs(text).is_err(), "{text}");
         }
     }

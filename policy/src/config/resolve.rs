@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::draft::{AccountDraft, ChargeDraft, CrawlerDraft, Draft, HolderDraft, RuleDraft, SiteDraft, WorkDraft, is_url};
+use super::draft::{
+    AccountDraft, ChargeDraft, CrawlerDraft, Draft, HolderDraft, RuleDraft, SiteDraft, WorkDraft, is_url,
+};
 use super::fields::{At, Place, Report};
 use crate::crawler::SPOOF_OPERATOR;
 use crate::diagnostic::suggest;
@@ -16,8 +18,8 @@ use crate::pattern::HostPattern;
 use crate::rule::{Alternative, Rule, Rules};
 use crate::snapshot::{Site, WorkEntry};
 use crate::{
-    Account, Assurance, Charge, Class, CrawlerRow, Currency, Directory, Holder, Limit, Mode, Money, MoneyError,
-    PolicySnapshot, Purpose, Unit, Verdict, Verification,
+    Account, Assurance, Charge, Class, CrawlerRow, Currency, Directory, Holder, Limit, Mode, Money,
+    MoneyError, PolicySnapshot, Purpose, Unit, Verdict, Verification,
 };
 
 /// Combinations of host, path and content type, of all rules together.
@@ -79,7 +81,9 @@ fn resolve_currency(report: &Report, written: Option<&At<String>>) -> Currency {
     let Some(written) = written else { return Currency::USD };
     Currency::parse(&written.value).unwrap_or_else(|error| {
         match suggest(&written.value, Currency::codes()) {
-            Some(near) => report.error_help(written.place, error.to_string(), format!("did you mean `{near}`?")),
+            Some(near) => {
+                report.error_help(written.place, error.to_string(), format!("did you mean `{near}`?"))
+            }
             None => report.error(written.place, error.to_string()),
         }
         Currency::USD
@@ -117,7 +121,10 @@ impl Amounts<'_> {
                 None => {
                     self.report.error_help(
                         text.place,
-                        format!("`{}` is a multiple of the base price, and the policy names none", text.value),
+                        format!(
+                            "`{}` is a multiple of the base price, and the policy names none",
+                            text.value
+                        ),
                         format!("write `base_price = \"… {}\"` at the top of the policy", self.currency),
                     );
                     return None;
@@ -216,7 +223,12 @@ impl<'a> Names<'a> {
         let meant = self
             .directory
             .row(&written.value)
-            .or_else(|| self.directory.rows().iter().find(|row| row.operator_name.eq_ignore_ascii_case(&written.value)))
+            .or_else(|| {
+                self.directory
+                    .rows()
+                    .iter()
+                    .find(|row| row.operator_name.eq_ignore_ascii_case(&written.value))
+            })
             .map(|row| &*row.operator)
             .or_else(|| suggest(&written.value, operators().map(|operator| &**operator)));
         self.report.error_help(
@@ -235,7 +247,10 @@ impl<'a> Names<'a> {
             if row.class != Class::Ai {
                 self.report.warning(
                     written.place,
-                    format!("`{}` is not an AI crawler: it passes untouched, and this rule is never asked", row.token),
+                    format!(
+                        "`{}` is not an AI crawler: it passes untouched, and this rule is never asked",
+                        row.token
+                    ),
                     "name crawlers of class `ai`, or give it that class in a `[[crawler]]` of yours",
                 );
             }
@@ -293,7 +308,10 @@ fn resolve_crawlers(report: &Report, drafts: Vec<CrawlerDraft>) -> Directory {
         let known = built_in.row(&draft.token.value);
         let operator = match (&draft.operator, known) {
             (Some(operator), _) if operator.value == SPOOF_OPERATOR => {
-                report.error(operator.place, format!("the operator `{SPOOF_OPERATOR}` stands for those who lie"));
+                report.error(
+                    operator.place,
+                    format!("the operator `{SPOOF_OPERATOR}` stands for those who lie"),
+                );
                 continue;
             }
             (Some(operator), _) => Arc::from(&*operator.value),
@@ -311,13 +329,18 @@ fn resolve_crawlers(report: &Report, drafts: Vec<CrawlerDraft>) -> Directory {
             let rows = built_in.rows().iter().map(|row| &**row).chain(&rows);
             rows.into_iter().find(|row| *row.operator == *operator).map(|row| row.operator_name.clone())
         };
-        let operator_name =
-            draft.operator_name.map(Arc::from).or_else(|| name_of(&operator)).unwrap_or_else(|| operator.clone());
+        let operator_name = draft
+            .operator_name
+            .map(Arc::from)
+            .or_else(|| name_of(&operator))
+            .unwrap_or_else(|| operator.clone());
         let inherited = known.map(|row| row.verification.clone()).unwrap_or_default();
         let verification = Verification {
             lists: draft.lists.map_or(inherited.lists, |lists| resolve_lists(report, lists)),
             ranges: draft.ranges.map_or(inherited.ranges, |ranges| resolve_ranges(report, ranges)),
-            reverse_dns: draft.reverse_dns.map_or(inherited.reverse_dns, |names| resolve_reverse_dns(report, names)),
+            reverse_dns: draft
+                .reverse_dns
+                .map_or(inherited.reverse_dns, |names| resolve_reverse_dns(report, names)),
         };
         rows.push(CrawlerRow {
             token: known.map_or_else(|| Arc::from(draft.token.value), |row| row.token.clone()),
@@ -350,7 +373,8 @@ fn resolve_lists(report: &Report, lists: Vec<At<String>>) -> Vec<String> {
 fn resolve_ranges(report: &Report, ranges: Vec<At<String>>) -> Vec<IpNet> {
     let mut out = Vec::new();
     for range in ranges {
-        let parsed = range.value.parse::<IpNet>().ok().or_else(|| range.value.parse::<IpAddr>().ok().map(IpNet::from));
+        let parsed =
+            range.value.parse::<IpNet>().ok().or_else(|| range.value.parse::<IpAddr>().ok().map(IpNet::from));
         match parsed {
             None => report.error_help(
                 range.place,
@@ -384,7 +408,8 @@ fn resolve_reverse_dns(report: &Report, names: Vec<At<String>>) -> Vec<String> {
         let is_name = suffix.contains('.')
             && suffix.len() <= 253
             && suffix.split('.').all(|label| {
-                !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+                !label.is_empty()
+                    && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
             });
         if is_name {
             out.push(suffix);
@@ -453,7 +478,8 @@ fn resolve_accounts(names: &Names<'_>, money: &Amounts<'_>, drafts: Vec<AccountD
     for draft in drafts {
         let is_new = seen.is_new(&draft.operator.value, draft.operator.place);
         let operator = names.operator(&draft.operator);
-        let credit_limit = draft.credit_limit.and_then(|text| plain_amount(names.report, &text, money.currency));
+        let credit_limit =
+            draft.credit_limit.and_then(|text| plain_amount(names.report, &text, money.currency));
         let accept = draft.accept.map(|text| {
             let amount = text.value.strip_prefix("up to ").unwrap_or(&text.value).to_owned();
             money.price(&At { value: amount, place: text.place })
@@ -498,11 +524,8 @@ fn resolve_rules(names: &Names<'_>, money: &Amounts<'_>, mode: Mode, drafts: Vec
             name,
         });
         let paths = or_any(draft.paths, PathGlob::anything());
-        let media: Vec<_> = if draft.media.is_empty() {
-            vec![None]
-        } else {
-            draft.media.into_iter().map(Some).collect()
-        };
+        let media: Vec<_> =
+            if draft.media.is_empty() { vec![None] } else { draft.media.into_iter().map(Some).collect() };
         for host in or_any(draft.hosts, HostPattern::Any) {
             for path in &paths {
                 for media in &media {
@@ -532,7 +555,11 @@ fn resolve_charge(money: &Amounts<'_>, draft: ChargeDraft) -> Option<Charge> {
     let price = draft.price.as_ref().and_then(|text| {
         money.price(text).filter(|price| {
             if price.nano == 0 {
-                report.error_help(text.place, "a price of nothing is no price", "write `allow = true` instead");
+                report.error_help(
+                    text.place,
+                    "a price of nothing is no price",
+                    "write `allow = true` instead",
+                );
             }
             price.nano > 0
         })
@@ -540,7 +567,11 @@ fn resolve_charge(money: &Amounts<'_>, draft: ChargeDraft) -> Option<Charge> {
     let max = draft.max.as_ref().and_then(|text| {
         money.price(text).filter(|max| {
             if max.nano == 0 {
-                report.error_help(text.place, "a `max` of nothing is no price", "write `allow = true` instead");
+                report.error_help(
+                    text.place,
+                    "a `max` of nothing is no price",
+                    "write `allow = true` instead",
+                );
             }
             max.nano > 0
         })

@@ -28,5 +28,7 @@ pub(super) fn decimals(code: &str) -> Option<u8> {
 
 /// All codes, for suggestions.
 pub(super) fn codes() -> impl Iterator<Item = &'static str> {
-    [TWO_DECIMALS, NO_DECIMALS, THREE_DECIMALS, FOUR_DECIMALS].into_iter().flat_map(str::split_ascii_whitespace)
+    [TWO_DECIMALS, NO_DECIMALS, THREE_DECIMALS, FOUR_DECIMALS]
+        .into_iter()
+        .flat_map(str::split_ascii_whitespace)
 }

@@ -141,7 +141,7 @@ impl Slot {
             return ack(Err(AppendError::Length { bytes: entry.len() }));
         }
         let shared = Arc::clone(&self.permit.shared);
-        let job = Job { entry, ack: Box::new(ack), _permit: self.permit };
+        let job = Job { entry, ack: Box::new(ack), permit: self.permit };
         let mut queue = shared.queue();
         if queue.stopped {
             drop(queue);
@@ -286,13 +286,15 @@ type Ack = Box<dyn FnOnce(Result<Position, AppendError>) + Send>;
 struct Job {
     entry: Vec<u8>,
     ack: Ack,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Job {
     /// Answers the caller. A panic in a caller's code is the caller's: the writer goes on.
     fn finish(self, result: Result<Position, AppendError>) {
-        let _ = catch_unwind(AssertUnwindSafe(move || (self.ack)(result)));
+        let Job { ack, permit, .. } = self;
+        drop(permit); // first, so that who waits for the answer finds the slot free
+        let _ = catch_unwind(AssertUnwindSafe(move || ack(result)));
     }
 }
 

@@ -1,7 +1,34 @@
 //! `byline`: a transparent HTTP proxy that meters what AI crawlers fetch, under a licence policy, into a ledger that
 //! anyone can check.
 
+mod admin;
+mod body;
 mod cli;
+mod client_io;
+mod close;
+mod config;
+mod error;
+mod fetch;
+mod headers;
+mod hold;
+mod identity;
+mod logging;
+mod metered;
+mod policy_file;
+mod process;
+mod respond;
+mod reverse;
+mod server;
+mod shared;
+mod stack;
+mod tls;
+mod units;
+mod upstream;
+mod worker;
+
+/// Small, short-lived allocations are most of what a request costs in memory: mimalloc is made for them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     cli::main()

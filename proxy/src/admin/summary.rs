@@ -1,0 +1,103 @@
+//! The summary: this month's crawlers, works and money, and the ledger's state.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::shared::{self, Shared};
+
+/// A moment's summary, for JSON and for the page.
+pub(crate) struct Summary {
+    pub(crate) month: String,
+    pub(crate) totals: billing::derived::Summary,
+    pub(crate) ledger: ledger::Stats,
+    pub(crate) ledger_status: ledger::Status,
+    pub(crate) policy: Arc<policy::PolicySnapshot>,
+    pub(crate) uptime_seconds: u64,
+    pub(crate) state_dir: String,
+}
+
+impl Summary {
+    /// Takes it.
+    pub(crate) fn take(shared: &Shared) -> Summary {
+        let month = metrics::month_of(shared::now_micros());
+        Summary {
+            month: metrics::month_text(month),
+            totals: shared.derived.summary(month),
+            ledger: shared.ledger.appender.stats(),
+            ledger_status: shared.ledger.appender.status(),
+            policy: shared.policy.load_full(),
+            uptime_seconds: shared.started.elapsed().as_secs(),
+            state_dir: shared.state_dir.display().to_string(),
+        }
+    }
+
+    /// The ledger's state in a word.
+    pub(crate) fn ledger_state(&self) -> &'static str {
+        match self.ledger_status {
+            ledger::Status::Ready => "ready",
+            ledger::Status::Paused { .. } => "paused",
+            ledger::Status::Poisoned { .. } => "poisoned",
+            ledger::Status::Closed => "closed",
+        }
+    }
+
+    /// The root as hex digits.
+    pub(crate) fn root(&self) -> String {
+        self.ledger.root.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// `/api/v1/summary`. Amounts are decimal strings of the major unit.
+    pub(crate) fn to_json(&self) -> String {
+        let crawlers: Vec<Value> = self
+            .totals
+            .lines
+            .iter()
+            .map(|line| {
+                json!({
+                    "crawler": line.crawler,
+                    "operator": line.operator,
+                    "holder": line.holder,
+                    "fetches": line.fetches,
+                    "bytes": line.bytes,
+                    "refused": line.refused,
+                    "quoted": policy::decimal(line.quoted_nano),
+                    "owed": policy::decimal(line.owed_nano),
+                    "currency": line.currency,
+                })
+            })
+            .collect();
+        let works: Vec<Value> = self
+            .totals
+            .works
+            .iter()
+            .map(|work| {
+                json!({
+                    "work": work.work,
+                    "fetches": work.fetches,
+                    "fetches_error": work.error,
+                    "bytes": work.bytes,
+                    "owed": policy::decimal(work.owed_nano),
+                })
+            })
+            .collect();
+        let summary = json!({
+            "month": self.month,
+            "currency": self.policy.currency().as_str(),
+            "mode": self.policy.mode().as_str(),
+            "policy": &**self.policy.digest(),
+            "crawlers": crawlers,
+            "works": works,
+            "ledger": {
+                "state": self.ledger_state(),
+                "size": self.ledger.entries,
+                "root": self.root(),
+                "bytes": self.ledger.bytes,
+                "segments": self.ledger.segments,
+            },
+            "uptime_seconds": self.uptime_seconds,
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        format!("{summary:#}\n")
+    }
+}

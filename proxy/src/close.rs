@@ -1,0 +1,434 @@
+//! The books of one fetch: what it is, what it may cost, and the record that closes it.
+//!
+//! Every fetch that was granted closes exactly once. [`OpenFetch`] is the guard: whatever happens to the request (an
+//! answer, an error, a client that hangs up, a panic), it closes with an outcome, at the latest when it is dropped.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use billing::account::{Hold, InFlight};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+};
+use http::{Method, response};
+use metrics::{Meter, Outcome, RolledFetch, UnmeteredReason, UsageRecord, WordOptions};
+use policy::{
+    Admission, Assurance, Crawler, Evidence, Grant, Money, Offer, OfferError, PolicySnapshot, Refusal,
+    Release, ResponseHead, Terms, Unit, Verdict, Work,
+};
+use tokio::sync::oneshot;
+
+use crate::error::FetchError;
+use crate::shared::{self, Shared};
+use crate::worker::Worker;
+
+/// Counting words may take this much time of one fetch; then the count stops and is marked.
+const WORDS_TIME_MAX: Duration = Duration::from_millis(50);
+/// The status in the record of a fetch whose client left before a response head: nobody was sent one.
+const CLIENT_LEFT: u16 = 499;
+
+/// A fetch between its first decision and its record.
+pub(crate) struct OpenFetch {
+    worker: Rc<Worker>,
+    policy: Arc<PolicySnapshot>,
+    crawler: Crawler,
+    work: Work,
+    method: Method,
+    id: String,
+    recording: Recording,
+    hold: Option<Hold>,
+    in_flight: Option<InFlight>,
+    terms: Option<Terms>,
+    response: ResponseFacts,
+    meter: Option<Meter>,
+    words_time: Option<Duration>,
+}
+
+/// How a fetch will be recorded.
+enum Recording {
+    /// Not granted yet, or already closed: nothing to do.
+    Nothing,
+    /// By an entry of its own.
+    Entry(ledger::Slot),
+    /// In a sum: it is claimed only, owes nothing, and there are too many like it.
+    Rollup,
+    /// Not at all: the ledger takes nothing, and the fetch owes nothing. It is counted.
+    Unmetered(UnmeteredReason),
+}
+
+#[derive(Default)]
+struct ResponseFacts {
+    status: u16,
+    declared_bytes: Option<u64>,
+    etag: Option<String>,
+    content_range: Option<String>,
+    content_type: Option<String>,
+    event_stream: bool,
+}
+
+/// What closing a fetch leaves to wait for.
+pub(crate) struct Closed {
+    /// The acknowledgement, where an entry was appended.
+    ack: Option<oneshot::Receiver<bool>>,
+    /// Whether delivery needs the record: money is owed for it.
+    pub(crate) owed: bool,
+    /// What is owed.
+    pub(crate) amount: Money,
+}
+
+impl Closed {
+    /// Waits for the acknowledgement: whether the rest of the response may leave.
+    pub(crate) fn poll_may_leave(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<bool> {
+        use std::future::Future;
+        let Some(ack) = &mut self.ack else { return std::task::Poll::Ready(true) };
+        let durable = std::task::ready!(std::pin::Pin::new(ack).poll(cx)).unwrap_or(false);
+        self.ack = None;
+        // What owes nothing is not held hostage by a full disk; it was counted as unmetered.
+        std::task::Poll::Ready(durable || !self.owed)
+    }
+
+    /// The same, for the one who can wait.
+    pub(crate) async fn may_leave(&mut self) -> bool {
+        std::future::poll_fn(|cx| self.poll_may_leave(cx)).await
+    }
+}
+
+impl OpenFetch {
+    pub(crate) fn begin(
+        worker: &Rc<Worker>,
+        policy: Arc<PolicySnapshot>,
+        crawler: Crawler,
+        work: Work,
+        method: Method,
+    ) -> OpenFetch {
+        if crawler.is_spoof() {
+            worker.shared.telemetry.spoof(&crawler.row.token);
+        }
+        OpenFetch {
+            worker: Rc::clone(worker),
+            policy,
+            crawler,
+            work,
+            method,
+            id: shared::new_id(),
+            recording: Recording::Nothing,
+            hold: None,
+            in_flight: None,
+            terms: None,
+            response: ResponseFacts { status: CLIENT_LEFT, ..ResponseFacts::default() },
+            meter: None,
+            words_time: None,
+        }
+    }
+
+    /// The first decision. What the fetch may come to owe is held on the account in the same breath.
+    pub(crate) fn admit(&mut self, offer: &Result<Offer, OfferError>) -> Admission {
+        let accounts = self.worker.shared.derived.accounts();
+        let mut attempts = 0;
+        loop {
+            let now = shared::now_micros() / 1_000_000;
+            let standing = accounts.standing(&self.policy, now);
+            let admission = policy::admit(&self.policy, &self.crawler, &self.work, offer, &standing);
+            let Admission::Proceed(Grant { ceiling: Some(ceiling), .. }) = &admission else {
+                return admission;
+            };
+            self.hold = accounts.try_hold(&self.policy, self.crawler.operator(), *ceiling, now);
+            attempts += 1;
+            // Another fetch took what was left between question and hold: the next answer will be a refusal.
+            if self.hold.is_some() || attempts == 3 {
+                return admission;
+            }
+        }
+    }
+
+    /// Makes room for the record before the origin is asked; money never moves without it.
+    pub(crate) fn reserve(&mut self, grant: &Grant) -> Result<(), FetchError> {
+        let shared = &self.worker.shared;
+        let priced = grant.ceiling.is_some();
+        if priced && self.hold.is_none() {
+            return Err(FetchError::Overloaded);
+        }
+        if !priced && self.crawler.assurance < Assurance::Network && !shared.claimed.take(Instant::now()) {
+            self.recording = Recording::Rollup;
+            return Ok(());
+        }
+        self.recording = match shared.ledger.reserve() {
+            Ok(slot) => Recording::Entry(slot),
+            Err(why) if priced => return Err(FetchError::LedgerUnavailable { why: why.to_string() }),
+            Err(why) => Recording::Unmetered(reason(&why)),
+        };
+        Ok(())
+    }
+
+    /// The second decision, when the response head is known.
+    pub(crate) fn release(
+        &self,
+        grant: &Grant,
+        offer: &Result<Offer, OfferError>,
+        head: &ResponseHead<'_>,
+    ) -> Release {
+        let now = shared::now_micros() / 1_000_000;
+        // What is held for this very fetch must not count against it.
+        let standing = OwnHold {
+            view: self.worker.shared.derived.accounts().standing(&self.policy, now),
+            operator: self.crawler.operator(),
+            held: self.hold.as_ref().map(Hold::nano),
+        };
+        policy::release(&self.policy, grant, &self.crawler, &self.work, offer, &standing, head)
+    }
+
+    /// The response will be delivered on these terms.
+    pub(crate) fn deliver(&mut self, mut terms: Terms, head: &response::Parts) {
+        let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let content_type = text(CONTENT_TYPE);
+        let media_type = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+        self.response = ResponseFacts {
+            status: head.status.as_u16(),
+            declared_bytes: declared_length(&head.headers),
+            etag: text(ETAG).map(str::to_owned),
+            content_range: text(CONTENT_RANGE).map(str::to_owned),
+            content_type: media_type.map(str::to_ascii_lowercase),
+            event_stream: media_type.is_some_and(|media| media.eq_ignore_ascii_case("text/event-stream")),
+        };
+        if self.response.event_stream {
+            // A stream of events has no end to hold back and no version to sell.
+            terms.charge = None;
+            terms.owed = false;
+        }
+        let by_words = terms.charge.as_ref().is_some_and(|charge| charge.unit == Unit::ThousandWords);
+        let words = (by_words || self.policy.count_words())
+            .then(|| WordOptions { content_encoding: text(CONTENT_ENCODING), content_type });
+        self.words_time = words.is_some().then_some(Duration::ZERO);
+        self.meter = Some(Meter::start(words));
+        if let Some(limit) = &terms.limit {
+            let now = shared::now_micros() / 1_000_000;
+            let accounts = self.worker.shared.derived.accounts();
+            self.in_flight = Some(accounts.enter(limit, self.crawler.operator(), now));
+        }
+        self.terms = Some(terms);
+    }
+
+    /// Body bytes leave for the crawler.
+    pub(crate) fn observe(&mut self, bytes: &[u8]) {
+        let Some(meter) = &mut self.meter else { return };
+        let Some(spent) = self.words_time else { return meter.observe(bytes) };
+        let started = Instant::now();
+        meter.observe(bytes);
+        let spent = spent + started.elapsed();
+        self.words_time = Some(spent);
+        if spent > WORDS_TIME_MAX {
+            meter.give_up_words();
+            self.words_time = None;
+        }
+    }
+
+    /// Whether the response is a stream of events: never held.
+    pub(crate) fn is_event_stream(&self) -> bool {
+        self.response.event_stream
+    }
+
+    /// Whether an acknowledgement will have to be awaited at the end.
+    pub(crate) fn awaits_entry(&self) -> bool {
+        matches!(self.recording, Recording::Entry(_))
+    }
+
+    /// The status delivered.
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status
+    }
+
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// The fetch is refused: summed by crawler, rule and minute, not recorded one by one.
+    pub(crate) fn refused(mut self, refusal: &Refusal) {
+        self.recording = Recording::Nothing;
+        let shared = &self.worker.shared;
+        shared.telemetry.refused(&self.crawler.row.token, refusal.kind);
+        let price = refusal.unit_price.or(refusal.price);
+        shared.rollups.add(&RolledFetch {
+            seconds: shared::now_micros() / 1_000_000,
+            crawler: &self.crawler.row.token,
+            operator: self.crawler.operator(),
+            purpose: self.crawler.row.purpose.as_str(),
+            assurance: self.crawler.assurance.as_str(),
+            holder: self.work.holder.as_deref(),
+            policy: self.policy.digest(),
+            rule: &refusal.rule,
+            refused: true,
+            status: refusal.kind.status(),
+            outcome: None,
+            bytes: 0,
+            currency: self.policy.currency().as_str(),
+            unit: refusal.unit.map(Unit::as_str),
+            quantity: 0,
+            quote_nano: refusal.price.or(price).map_or(0, |price| price.nano),
+        });
+    }
+
+    /// The origin gave no usable response; the crawler was answered with our own error.
+    pub(crate) fn origin_failed(mut self, status: u16) {
+        self.response.status = status;
+        self.close(Outcome::OriginFailed);
+    }
+
+    /// Ends the fetch: measures, rates, appends. Later calls find nothing to close.
+    pub(crate) fn close(&mut self, outcome: Outcome) -> Closed {
+        let recording = std::mem::replace(&mut self.recording, Recording::Nothing);
+        let currency = self.policy.currency();
+        let mut closed = Closed { ack: None, owed: false, amount: Money::zero(currency) };
+        let hold = self.hold.take();
+        let in_flight = self.in_flight.take();
+        if matches!(recording, Recording::Nothing) {
+            return closed;
+        }
+        let mut record = self.record(outcome);
+        let shared = Arc::clone(&self.worker.shared);
+        let repeat_free = self.terms.as_ref().and_then(|terms| terms.charge.as_ref());
+        let closing =
+            shared.derived.close(&mut record, repeat_free.map_or(0, |charge| charge.repeat_free_secs));
+        closed.owed = record.amount_nano > 0;
+        closed.amount = Money { nano: record.amount_nano, currency };
+        match recording {
+            Recording::Nothing => {}
+            Recording::Rollup => {
+                let rolled = RolledFetch::delivered(&record);
+                shared.telemetry.rolled(&rolled);
+                shared.rollups.add(&rolled);
+                if let Some(in_flight) = in_flight {
+                    in_flight.rolled_up(record.bytes);
+                }
+            }
+            Recording::Unmetered(reason) => {
+                shared.derived.forget(closing);
+                unmetered(&shared, reason, record.bytes);
+            }
+            Recording::Entry(slot) => {
+                let (acknowledge, ack) = oneshot::channel();
+                closed.ack = Some(ack);
+                let appended = Instant::now();
+                slot.append(record.encode(), move |result| {
+                    match &result {
+                        Ok(_) => {
+                            shared.telemetry.ledger_commit(appended.elapsed());
+                            shared.telemetry.fetch(&record);
+                        }
+                        Err(_) => {
+                            shared.derived.forget(closing);
+                            if record.amount_nano == 0 {
+                                unmetered(&shared, UnmeteredReason::Paused, record.bytes);
+                            }
+                        }
+                    }
+                    if let Some(hold) = hold {
+                        hold.settle(if result.is_ok() { record.amount_nano } else { 0 });
+                    }
+                    drop(in_flight);
+                    let _ = acknowledge.send(result.is_ok());
+                });
+            }
+        }
+        closed
+    }
+
+    fn record(&mut self, outcome: Outcome) -> UsageRecord {
+        let metered = self.meter.take().map(Meter::finish);
+        let terms = self.terms.as_ref();
+        let charge = terms.and_then(|terms| terms.charge.as_ref());
+        let response = &self.response;
+        UsageRecord {
+            id: std::mem::take(&mut self.id),
+            source: self.worker.shared.ledger.source.clone(),
+            time_micros: shared::now_micros(),
+            crawler: self.crawler.row.token.to_string(),
+            operator: self.crawler.operator().to_owned(),
+            purpose: self.crawler.row.purpose.to_string(),
+            assurance: self.crawler.assurance.as_str().to_owned(),
+            evidence: evidence_text(&self.crawler.evidence),
+            method: self.method.to_string(),
+            url: self.work.url.clone(),
+            work: self.work.id.clone(),
+            holder: self.work.holder.as_deref().map(str::to_owned),
+            licence: self.work.licence.as_deref().map(str::to_owned),
+            policy: self.policy.digest().to_string(),
+            rule: terms.map_or("undecided", |terms| &terms.rule).to_owned(),
+            verdict: terms.map_or(Verdict::Allow, |terms| terms.verdict).as_str().to_owned(),
+            would_refuse: terms.and_then(|terms| terms.would_refuse),
+            status: response.status,
+            outcome,
+            bytes: metered.as_ref().map_or(0, |metered| metered.bytes),
+            declared_bytes: response.declared_bytes,
+            digest: metered.as_ref().and_then(metrics::Metered::digest),
+            etag: response.etag.clone(),
+            content_range: response.content_range.clone(),
+            content_type: response.content_type.clone(),
+            words: metered.as_ref().and_then(|metered| metered.words),
+            words_capped: metered.as_ref().is_some_and(|metered| metered.words_capped),
+            currency: self.policy.currency().as_str().to_owned(),
+            unit: charge.map(|charge| charge.unit.as_str().to_owned()),
+            price_nano: charge.map(|charge| charge.price.nano),
+            max_nano: charge.and_then(|charge| charge.max).map(|max| max.nano),
+            quantity: 0,
+            repeat: false,
+            owed: terms.is_some_and(|terms| terms.owed),
+            quote_nano: 0,
+            amount_nano: 0,
+        }
+    }
+}
+
+/// A client that hung up, a handler that was cancelled, a panic: the fetch still closes.
+impl Drop for OpenFetch {
+    fn drop(&mut self) {
+        if !matches!(self.recording, Recording::Nothing) {
+            self.close(Outcome::Aborted);
+        }
+    }
+}
+
+/// The accounts as they stand for a fetch that already holds its ceiling.
+struct OwnHold<'a, S> {
+    view: S,
+    operator: &'a str,
+    held: Option<i64>,
+}
+
+impl<S: policy::Standing> policy::Standing for OwnHold<'_, S> {
+    fn exhausted(&self, limit: &policy::Limit, operator: &str) -> Option<u64> {
+        self.view.exhausted(limit, operator)
+    }
+
+    fn affords(&self, operator: &str, amount: Money) -> bool {
+        let covered = self.held.is_some_and(|held| operator == self.operator && amount.nano <= held);
+        covered || self.view.affords(operator, amount)
+    }
+}
+
+fn unmetered(shared: &Shared, reason: UnmeteredReason, bytes: u64) {
+    shared.derived.unmetered(bytes);
+    shared.telemetry.unmetered(reason, bytes);
+}
+
+fn reason(why: &ledger::Unavailable) -> UnmeteredReason {
+    match why {
+        ledger::Unavailable::QueueFull { .. } => UnmeteredReason::QueueFull,
+        ledger::Unavailable::Paused { .. } => UnmeteredReason::Paused,
+        _ => UnmeteredReason::Poisoned,
+    }
+}
+
+fn evidence_text(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::None => "none".to_owned(),
+        Evidence::Range { source } => format!("range {source}"),
+        Evidence::ReverseDns { name } => format!("reverse-dns {name}"),
+        Evidence::Contradicted { by } => format!("contradicted {by}"),
+    }
+}
+
+/// `Content-Length`, if it is one plain number.
+pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,265 @@
+//! THE pipeline: the life of a fetch, read from top to bottom.
+//!
+//! admit (request head) → forward → release (response head) → deliver (body) → close (record, ledger, acknowledgement).
+//! Whoever is not an identified AI crawler passes unchanged.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, USER_AGENT};
+use http::{Request, Response, StatusCode, request, response};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use metrics::{Outcome, RequestClass};
+use policy::{Admission, Class, CrawlerRow, Offer, OfferError, PolicySnapshot, Release, ResponseHead, Work};
+use tracing::{debug, warn};
+
+use crate::body::{Body, OriginBody, RequestBody};
+use crate::close::OpenFetch;
+use crate::error::FetchError;
+use crate::headers::{self, Target};
+use crate::hold;
+use crate::respond;
+use crate::upstream::{Lease, Origin};
+use crate::worker::Worker;
+
+/// The client of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// Its address, or the one that a trusted proxy names in a PROXY header.
+    pub(crate) address: IpAddr,
+    /// Whether it is a trusted proxy, so that its `X-Forwarded-*` count.
+    pub(crate) trusted: bool,
+    /// Whether it came over TLS.
+    pub(crate) https: bool,
+}
+
+/// Answers one request.
+pub(crate) async fn handle(worker: &Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    let started = Instant::now();
+    let (class, response) = match admit_and_forward(worker, peer, request).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            if let Some(kind) = error.origin_failure() {
+                worker.shared.telemetry.upstream_failed(kind);
+                warn!(error = &error as &dyn std::error::Error, "origin failed");
+            } else {
+                debug!(%error, "request failed");
+            }
+            (RequestClass::Local, respond::failure(&error))
+        }
+    };
+    worker.shared.telemetry.request(class, response.status().as_u16(), started.elapsed(), None);
+    response
+}
+
+type Answer = (RequestClass, Response<Body>);
+
+async fn admit_and_forward(
+    worker: &Rc<Worker>,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Answer, FetchError> {
+    let shared = &worker.shared;
+    let (head, body) = request.into_parts();
+    let target = headers::check_request(&head)?;
+    let origin = shared.sites.origin(&target.host)?;
+    let client = client_address(worker, peer, &head.headers);
+    let policy = shared.policy.load_full();
+    match ai_crawler(&policy, &head.headers) {
+        None => pass(worker, peer, origin, &target, head, body).await,
+        Some(row) => {
+            let row = Arc::clone(row);
+            metered(worker, peer, client, origin, &target, policy, row, head, body).await
+        }
+    }
+}
+
+/// The real client: behind a trusted proxy, the address that the proxy vouches for.
+fn client_address(worker: &Worker, peer: Peer, headers: &HeaderMap) -> IpAddr {
+    let client = if peer.trusted {
+        headers::client_behind(headers, peer.address, &worker.shared.options.trusted_proxies)
+    } else {
+        peer.address
+    };
+    if worker.shared.peers.see(client) {
+        warn!(%client, "every client seems to come from one private address: is a proxy missing in trusted_proxies?");
+    }
+    client
+}
+
+fn ai_crawler<'a>(policy: &'a PolicySnapshot, headers: &HeaderMap) -> Option<&'a Arc<CrawlerRow>> {
+    let user_agent = headers.get(USER_AGENT)?;
+    // Bytes beyond ASCII are no reason to miss a product token beside them.
+    let text = match user_agent.to_str() {
+        Ok(text) => std::borrow::Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(user_agent.as_bytes()),
+    };
+    policy.directory().recognise(&text).filter(|row| row.class == Class::Ai)
+}
+
+/// People, search engines, feeds and everybody else: unchanged but for the documented fields, never held, never recorded.
+async fn pass(
+    worker: &Rc<Worker>,
+    peer: Peer,
+    origin: &Origin,
+    target: &Target,
+    mut head: request::Parts,
+    body: Incoming,
+) -> Result<Answer, FetchError> {
+    let upgrade = headers::upgrade_asked(&head);
+    let client_side = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    let mut request = to_origin(worker, peer, target, head, body);
+    if let Some(protocol) = &upgrade {
+        request.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+        request.headers_mut().insert(http::header::UPGRADE, protocol.clone());
+    }
+    let (mut head, body, lease) = call(worker, origin, request, upgrade.is_some()).await?;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return switch_protocols(head, body, client_side).map(|response| (RequestClass::Pass, response));
+    }
+    headers::to_client(&mut head);
+    let body = OriginBody::new(body, lease, worker.shared.options.timeouts.body_silence);
+    Ok((RequestClass::Pass, Response::from_parts(head, Body::Pass(Box::new(body)))))
+}
+
+/// An AI crawler's fetch, from admission to the last byte.
+#[allow(clippy::too_many_arguments)] // One fetch, one argument each; a struct would only name them twice.
+async fn metered(
+    worker: &Rc<Worker>,
+    peer: Peer,
+    client: IpAddr,
+    origin: &Origin,
+    target: &Target,
+    policy: Arc<PolicySnapshot>,
+    row: Arc<CrawlerRow>,
+    mut head: request::Parts,
+    body: Incoming,
+) -> Result<Answer, FetchError> {
+    let shared = &worker.shared;
+    let evidence = shared.identity.gather(&row, client).await;
+    let crawler = policy::identify(row, evidence);
+    let work = work(&policy, peer, target, &head)?;
+    let offer = offer(&head.headers);
+    let method = head.method.clone();
+
+    let mut open = OpenFetch::begin(worker, policy, crawler, work, method);
+    let grant = match open.admit(&offer) {
+        Admission::Refuse(refusal) => return Ok(refuse(open, &refusal)),
+        Admission::Proceed(grant) => grant,
+    };
+    open.reserve(&grant)?;
+
+    // Metering ends where another protocol begins: crawlers get no upgrade.
+    head.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    let request = to_origin(worker, peer, target, head, body);
+    let (mut head, body, lease) = match call(worker, origin, request, false).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            open.origin_failed(respond::failure(&error).status().as_u16());
+            return Err(error);
+        }
+    };
+    let terms = match open.release(&grant, &offer, &response_head(&head)) {
+        Release::Refuse(refusal) => return Ok(refuse(open, &refusal)),
+        Release::Deliver(terms) => terms,
+    };
+    open.deliver(terms, &head);
+
+    headers::to_client(&mut head);
+    let body = OriginBody::new(body, lease, shared.options.timeouts.body_silence);
+    let response = hold::deliver(open, head, body).await?;
+    Ok((RequestClass::Metered, response))
+}
+
+fn refuse(open: OpenFetch, refusal: &policy::Refusal) -> Answer {
+    open.refused(refusal);
+    (RequestClass::Refused, respond::refusal(refusal))
+}
+
+fn work(
+    policy: &PolicySnapshot,
+    peer: Peer,
+    target: &Target,
+    head: &request::Parts,
+) -> Result<Work, FetchError> {
+    // Behind a trusted proxy that ends TLS, the scheme is what it says.
+    let forwarded = || head.headers.get(HeaderName::from_static("x-forwarded-proto"));
+    let https = peer.https || (peer.trusted && forwarded().is_some_and(|proto| proto == "https"));
+    let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    Ok(policy.work(if https { "https" } else { "http" }, &target.authority, path)?)
+}
+
+fn offer(headers: &HeaderMap) -> Result<Offer, OfferError> {
+    const MAX: HeaderName = HeaderName::from_static("crawler-max-price");
+    const EXACT: HeaderName = HeaderName::from_static("crawler-exact-price");
+    let values = |name| headers.get_all(name).into_iter().map(http::HeaderValue::as_bytes);
+    Offer::parse(values(MAX), values(EXACT))
+}
+
+fn response_head(head: &response::Parts) -> ResponseHead<'_> {
+    ResponseHead {
+        status: head.status.as_u16(),
+        content_type: head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()),
+        content_length: crate::close::declared_length(&head.headers),
+    }
+}
+
+fn to_origin(
+    worker: &Worker,
+    peer: Peer,
+    target: &Target,
+    mut head: request::Parts,
+    body: Incoming,
+) -> Request<RequestBody> {
+    let options = &worker.shared.options;
+    headers::to_origin(&mut head, target, peer.address, peer.trusted, peer.https, &options.announce);
+    Request::from_parts(head, RequestBody::new(body, options.timeouts.body_silence))
+}
+
+async fn call(
+    worker: &Worker,
+    origin: &Origin,
+    request: Request<RequestBody>,
+    upgrade_asked: bool,
+) -> Result<(response::Parts, Incoming, Lease), FetchError> {
+    let (response, lease) = worker.upstreams.call(origin, request).await?;
+    let (head, body) = response.into_parts();
+    match headers::check_response(&head, upgrade_asked) {
+        Ok(()) => Ok((head, body, lease)),
+        // Dropping the lease closes the connection: one that misbehaved is never used again.
+        Err(why) => Err(FetchError::BadResponse { origin: origin.url.clone(), why }),
+    }
+}
+
+/// A protocol that client and origin agreed on: bytes pass both ways until one side ends.
+fn switch_protocols(
+    mut head: response::Parts,
+    body: Incoming,
+    client_side: Option<hyper::upgrade::OnUpgrade>,
+) -> Result<Response<Body>, FetchError> {
+    let protocol = head.headers.get(http::header::UPGRADE).cloned();
+    let origin_side = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    drop(body);
+    let (Some(client_side), Some(origin_side)) = (client_side, origin_side) else {
+        return Err(FetchError::Internal);
+    };
+    tokio::task::spawn_local(async move {
+        let (Ok(client), Ok(origin)) = (client_side.await, origin_side.await) else { return };
+        let (mut client, mut origin) = (TokioIo::new(client), TokioIo::new(origin));
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut origin).await;
+    });
+    headers::to_client(&mut head);
+    head.headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        head.headers.insert(http::header::UPGRADE, protocol);
+    }
+    Ok(Response::from_parts(head, Body::Empty))
+}
+
+/// How a fetch ended whose body arrived whole.
+pub(crate) fn whole(status: u16) -> Outcome {
+    if status == 304 { Outcome::NotModified } else { Outcome::Complete }
+}

@@ -1,0 +1,169 @@
+//! The one table that turns refusals and failures into answers. What a client reads and what the log says are different
+//! texts: nothing internal leaves.
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LINK, RETRY_AFTER, VARY,
+};
+use http::{Response, StatusCode};
+use policy::{Refusal, RefusalKind};
+use serde_json::json;
+
+use crate::body::Body;
+use crate::error::FetchError;
+
+const CRAWLER_PRICE: HeaderName = HeaderName::from_static("crawler-price");
+const CRAWLER_ERROR: HeaderName = HeaderName::from_static("crawler-error");
+
+/// The answer to a refused fetch: RFC 9457 problem details that a person can read, never cached.
+pub(crate) fn refusal(refusal: &Refusal) -> Response<Body> {
+    let status = StatusCode::from_u16(refusal.kind.status()).unwrap_or(StatusCode::FORBIDDEN);
+    let mut problem = json!({
+        "type": "about:blank",
+        "title": title(refusal.kind),
+        "code": slug(refusal.kind),
+        "status": status.as_u16(),
+        "detail": refusal.detail,
+        "rule": &*refusal.rule,
+    });
+    if let Some(price) = refusal.price {
+        problem["price"] = json!(price.to_string());
+        problem["require"] = json!(refusal.require.as_str());
+    }
+    if let (Some(unit), Some(price)) = (refusal.unit, refusal.unit_price.or(refusal.price)) {
+        problem["unit"] = json!(unit.as_str());
+        problem["unit_price"] = json!(price.to_string());
+    }
+    if let Some(licence) = &refusal.licence {
+        problem["licence"] = json!(&**licence);
+    }
+    if let Some(contact) = &refusal.contact {
+        problem["contact"] = json!(&**contact);
+    }
+    if let Some(seconds) = refusal.retry_after_secs {
+        problem["retry_after"] = json!(seconds);
+    }
+    let mut response = problem_response(status, &problem);
+    let headers = response.headers_mut();
+    // A shared cache that ignored no-store must still keep people's answers apart from crawlers'.
+    headers.insert(VARY, HeaderValue::from_static("User-Agent, Crawler-Max-Price, Crawler-Exact-Price"));
+    let mut set = |name: HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.append(name, value);
+        }
+    };
+    if let Some(price) = refusal.price
+        && status == StatusCode::PAYMENT_REQUIRED
+    {
+        set(CRAWLER_PRICE, price_field(price));
+    }
+    if let Some(code) = refusal.crawler_error {
+        set(CRAWLER_ERROR, code.to_owned());
+    }
+    if let Some(licence) = &refusal.licence {
+        set(LINK, format!("<{licence}>; rel=\"license\""));
+    }
+    if let Some(contact) = &refusal.contact {
+        let target = if contact.contains('@') && !contact.contains(':') {
+            format!("mailto:{contact}")
+        } else {
+            contact.to_string()
+        };
+        set(LINK, format!("<{target}>; rel=\"contact\""));
+    }
+    if let Some(seconds) = refusal.retry_after_secs {
+        set(RETRY_AFTER, seconds.to_string());
+    }
+    response
+}
+
+/// `USD 0.01`, as `crawler-price` and its relatives write it.
+pub(crate) fn price_field(price: policy::Money) -> String {
+    format!("{} {}", price.currency, policy::decimal(i128::from(price.nano)))
+}
+
+fn slug(kind: RefusalKind) -> &'static str {
+    match kind {
+        RefusalKind::Denied => "denied",
+        RefusalKind::PaymentRequired => "payment-required",
+        RefusalKind::OfferTooLow => "offer-too-low",
+        RefusalKind::IdentityRequired => "identity-required",
+        RefusalKind::NoCredit => "no-credit",
+        RefusalKind::LimitReached => "limit-reached",
+        RefusalKind::BadOffer => "bad-offer",
+    }
+}
+
+fn title(kind: RefusalKind) -> &'static str {
+    match kind {
+        RefusalKind::Denied => "This work is not open to this crawler",
+        RefusalKind::PaymentRequired => "This work has a price for crawlers",
+        RefusalKind::OfferTooLow => "The offer does not meet the price",
+        RefusalKind::IdentityRequired => "Paying needs a verified identity",
+        RefusalKind::NoCredit => "There is no account to bill",
+        RefusalKind::LimitReached => "The budget of this crawler is used up",
+        RefusalKind::BadOffer => "The price headers cannot be read",
+    }
+}
+
+/// The answer to a failed fetch.
+pub(crate) fn failure(error: &FetchError) -> Response<Body> {
+    let (status, detail) = match error {
+        FetchError::BadRequest { .. } | FetchError::AmbiguousPath(_) => {
+            (StatusCode::BAD_REQUEST, error.to_string())
+        }
+        FetchError::ConnectRefused => (StatusCode::METHOD_NOT_ALLOWED, error.to_string()),
+        FetchError::UnknownTransferCoding => (StatusCode::NOT_IMPLEMENTED, error.to_string()),
+        FetchError::UnknownHost { .. } => {
+            (StatusCode::MISDIRECTED_REQUEST, "no site of this name is served here".to_owned())
+        }
+        FetchError::ClientBodyTimeout => (StatusCode::REQUEST_TIMEOUT, error.to_string()),
+        FetchError::Connect { .. }
+        | FetchError::Origin { .. }
+        | FetchError::BadResponse { .. }
+        | FetchError::BodyCut => {
+            (StatusCode::BAD_GATEWAY, "the origin could not be reached or gave no usable answer".to_owned())
+        }
+        FetchError::ConnectTimeout { .. } | FetchError::HeadTimeout { .. } => {
+            (StatusCode::GATEWAY_TIMEOUT, "the origin did not answer in time".to_owned())
+        }
+        FetchError::LedgerUnavailable { .. } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "priced works cannot be recorded just now; try again later".to_owned(),
+        ),
+        FetchError::Overloaded => {
+            (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again later".to_owned())
+        }
+        FetchError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error".to_owned()),
+    };
+    let problem = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or("Error"),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    let mut response = problem_response(status, &problem);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    if matches!(error, FetchError::BadRequest { .. } | FetchError::UnknownTransferCoding) {
+        // What follows on this connection cannot be told apart from what was refused.
+        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn problem_response(status: StatusCode, problem: &serde_json::Value) -> Response<Body> {
+    let text = format!("{problem:#}\n");
+    let mut response = Response::new(Body::Text(Bytes::from(text)));
+    *response.status_mut() = status;
+    let length = match response.body() {
+        Body::Text(text) => text.len(),
+        _ => 0,
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

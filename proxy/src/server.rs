@@ -1,0 +1,259 @@
+//! Listeners and connections: one current-thread runtime per core, all accepting from the same sockets.
+//!
+//! A connection stays on the thread that accepted it, with that thread's connections to origins: nothing on the way of
+//! a request is shared but the policy, the ledger's queue and counters.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use crate::client_io::{self, ClientIo};
+use crate::config::Listener;
+use crate::fetch::Peer;
+use crate::headers;
+use crate::stack;
+use crate::worker::Worker;
+
+/// How long accepting pauses when the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether the server takes new work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Accept and serve.
+    Serving,
+    /// Accept nothing, finish what runs.
+    Draining,
+}
+
+/// A bound listener, shared by all threads.
+pub(crate) struct Bound {
+    socket: std::net::TcpListener,
+    /// Where it really listens (port 0 resolved).
+    pub(crate) address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    proxy_protocol: bool,
+}
+
+/// Binds a listener and loads its certificate.
+pub(crate) fn bind(listener: &Listener) -> anyhow::Result<Bound> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let open = || -> std::io::Result<std::net::TcpListener> {
+        let socket = Socket::new(Domain::for_address(listener.address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&listener.address.into())?;
+        socket.listen(4096)?;
+        Ok(socket.into())
+    };
+    let socket = open().with_context(|| format!("cannot listen on {}", listener.address))?;
+    let address = socket.local_addr()?;
+    let tls = listener.tls.as_ref().map(crate::tls::acceptor).transpose()?;
+    Ok(Bound { socket, address, tls, proxy_protocol: listener.proxy_protocol })
+}
+
+/// Runs one thread's share of all listeners until the phase turns to draining and its connections have ended.
+pub(crate) async fn run(worker: Rc<Worker>, listeners: Arc<Vec<Bound>>, phase: watch::Receiver<Phase>) {
+    let mut accepting = Vec::new();
+    for index in 0..listeners.len() {
+        let (worker, listeners, phase) = (Rc::clone(&worker), Arc::clone(&listeners), phase.clone());
+        accepting.push(tokio::task::spawn_local(async move {
+            accept(worker, &listeners[index], phase).await;
+        }));
+    }
+    for task in accepting {
+        let _ = task.await;
+    }
+    let drained = worker.connections_ended();
+    if tokio::time::timeout(worker.shared.options.timeouts.drain, drained).await.is_err() {
+        warn!("connections were still open at the drain deadline and are cut");
+    }
+}
+
+async fn accept(worker: Rc<Worker>, bound: &Bound, mut phase: watch::Receiver<Phase>) {
+    let listener = bound
+        .socket
+        .try_clone()
+        .and_then(tokio::net::TcpListener::from_std)
+        .expect("a bound socket can be registered with a new runtime");
+    let slots = Arc::clone(&worker.shared.connections);
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&slots).acquire_owned() => permit.expect("the semaphore is never closed"),
+            _ = phase.wait_for(|phase| *phase == Phase::Draining) => return,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase == Phase::Draining) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (worker, phase) = (Rc::clone(&worker), phase.clone());
+                let (tls, proxy_protocol) = (bound.tls.clone(), bound.proxy_protocol);
+                tokio::task::spawn_local(async move {
+                    let guard = worker.connection_begins(permit);
+                    if let Err(error) = serve(&worker, stream, peer, tls, proxy_protocol, phase).await {
+                        debug!(%error, "connection ended");
+                    }
+                    drop(guard);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors or memory: what runs goes on, and accepting must not spin.
+                warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+async fn serve(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    proxy_protocol: bool,
+    phase: watch::Receiver<Phase>,
+) -> Result<(), Failure> {
+    let options = &worker.shared.options;
+    // The last segment of a response must not wait for the client's acknowledgement.
+    stream.set_nodelay(true)?;
+    let address = client_io::canonical(peer);
+    let trusted = headers::is_trusted(address, &options.trusted_proxies);
+    let mut peer = Peer { address, trusted, https: tls.is_some() };
+    let mut io = ClientIo::new(stream, options.timeouts.body_silence);
+    let patience = options.timeouts.request_head;
+    if proxy_protocol && trusted {
+        if let Some(client) = tokio::time::timeout(patience, io.proxy_header()).await?? {
+            let client = client.to_canonical();
+            peer = Peer {
+                address: client,
+                trusted: headers::is_trusted(client, &options.trusted_proxies),
+                ..peer
+            };
+        }
+    }
+    match tls {
+        Some(acceptor) => {
+            let io = tokio::time::timeout(patience, acceptor.accept(io)).await??;
+            let h2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
+            speak(worker, io, h2, peer, phase).await
+        }
+        None => {
+            let h2 = tokio::time::timeout(patience, io.speaks_h2()).await??;
+            speak(worker, io, h2, peer, phase).await
+        }
+    }
+}
+
+async fn speak<I>(
+    worker: &Rc<Worker>,
+    io: I,
+    h2: bool,
+    peer: Peer,
+    phase: watch::Receiver<Phase>,
+) -> Result<(), Failure>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &worker.shared.options.limits;
+    let service = stack::service(Rc::clone(worker), peer);
+    if h2 {
+        let mut builder = http2::Builder::new(LocalExecutor);
+        builder
+            .timer(TokioTimer::new())
+            .auto_date_header(false)
+            .max_concurrent_streams(limits.streams_per_connection)
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(20));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        until_drained(connection.as_mut(), phase, |connection| connection.graceful_shutdown()).await
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(worker.shared.options.timeouts.request_head)
+            .preserve_header_case(true)
+            .auto_date_header(false)
+            .max_headers(limits.headers)
+            .max_buf_size(limits.head_bytes.max(8192));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
+        until_drained(connection.as_mut(), phase, |connection| connection.graceful_shutdown()).await
+    }
+}
+
+/// Drives a connection; when draining begins it is told to finish what it has begun.
+async fn until_drained<C>(
+    mut connection: std::pin::Pin<&mut C>,
+    mut phase: watch::Receiver<Phase>,
+    finish: impl FnOnce(std::pin::Pin<&mut C>),
+) -> Result<(), Failure>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return Ok(ended?),
+        _ = phase.wait_for(|phase| *phase == Phase::Draining) => finish(connection.as_mut()),
+    }
+    Ok(connection.await?)
+}
+
+/// Runs hyper's HTTP/2 streams on this thread.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F> Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// The connections of a process, counted: a permit each.
+pub(crate) fn connection_slots(shared_max: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(shared_max.min(Semaphore::MAX_PERMITS)))
+}
+
+/// What a connection holds while it lasts.
+pub(crate) struct ConnectionGuard {
+    _permit: OwnedSemaphorePermit,
+    worker: Rc<Worker>,
+}
+
+impl ConnectionGuard {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, worker: Rc<Worker>) -> ConnectionGuard {
+        ConnectionGuard { _permit: permit, worker }
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.worker.connection_ended();
+    }
+}
+
+/// The listeners' addresses with their schemes, for people.
+pub(crate) fn urls(listeners: &[Bound]) -> Vec<String> {
+    let scheme = |bound: &Bound| if bound.tls.is_some() { "https" } else { "http" };
+    listeners.iter().map(|bound| format!("{}://{}", scheme(bound), bound.address)).collect()
+}

@@ -1,0 +1,205 @@
+//! What all threads share: the policy in force, the ledger's way in, accounts, identity, counters.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use billing::derived::Derived;
+use ipnet::IpNet;
+use metrics::{Rollups, Telemetry};
+use policy::PolicySnapshot;
+use tokio::sync::Semaphore;
+
+use crate::config::{Limits, Timeouts};
+use crate::headers::Announce;
+use crate::identity::Identity;
+use crate::reverse::Sites;
+
+/// The options of the data path, fixed at start.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) announce: Announce,
+    pub(crate) threads: usize,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
+}
+
+/// The process-wide state.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) sites: Sites,
+    pub(crate) policy: ArcSwap<PolicySnapshot>,
+    pub(crate) identity: Identity,
+    pub(crate) ledger: LedgerDoor,
+    pub(crate) derived: Arc<Derived>,
+    pub(crate) rollups: Rollups,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) client_tls: Arc<rustls::ClientConfig>,
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) holds: HoldBudget,
+    /// Entries for fetches below `network`, so that strangers cannot fill the disk.
+    pub(crate) claimed: TokenBucket,
+    pub(crate) peers: PeerWatch,
+    /// Set when readiness must turn: draining has begun.
+    pub(crate) stopping: AtomicBool,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) started: Instant,
+}
+
+/// The way into the ledger, closed until the policy in force is in it.
+pub(crate) struct LedgerDoor {
+    pub(crate) appender: ledger::Appender,
+    /// The ledger's origin as records name it: `//example.org/ledger`.
+    pub(crate) source: String,
+    /// Whether the policy in force is in the ledger: a record's policy digest must resolve there.
+    pub(crate) policy_recorded: AtomicBool,
+}
+
+impl LedgerDoor {
+    /// Reserves room for one record.
+    pub(crate) fn reserve(&self) -> Result<ledger::Slot, ledger::Unavailable> {
+        if !self.policy_recorded.load(Ordering::Acquire) {
+            return Err(ledger::Unavailable::Paused { reason: "the policy is not recorded yet".into() });
+        }
+        self.appender.reserve()
+    }
+
+    /// Appends an entry and waits until it is durable.
+    pub(crate) async fn append(&self, entry: Vec<u8>) -> Result<ledger::Position, String> {
+        let slot = self.appender.reserve().map_err(|error| error.to_string())?;
+        let (done, ack) = tokio::sync::oneshot::channel();
+        slot.append(entry, move |result| {
+            let _ = done.send(result);
+        });
+        ack.await.map_err(|_| "the ledger stopped".to_owned())?.map_err(|error| error.to_string())
+    }
+}
+
+/// Microseconds since the Unix epoch, UTC.
+pub(crate) fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A fresh UUIDv7 in text form.
+pub(crate) fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// Bytes that may be held back for acknowledgements at once, over all requests.
+pub(crate) struct HoldBudget {
+    left: AtomicUsize,
+    total: usize,
+}
+
+impl HoldBudget {
+    pub(crate) fn new(bytes: usize) -> HoldBudget {
+        HoldBudget { left: AtomicUsize::new(bytes), total: bytes }
+    }
+
+    /// Takes a share, or nothing if there is not enough left.
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(bytes)).is_ok()
+    }
+
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.left.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Bytes held right now.
+    pub(crate) fn held(&self) -> usize {
+        self.total - self.left.load(Ordering::Acquire)
+    }
+}
+
+/// So many a second, with one second's worth saved up at most.
+pub(crate) struct TokenBucket {
+    per_second: u32,
+    state: Mutex<(Instant, f64)>,
+}
+
+impl TokenBucket {
+    pub(crate) fn new(per_second: u32) -> TokenBucket {
+        TokenBucket { per_second, state: Mutex::new((Instant::now(), f64::from(per_second))) }
+    }
+
+    /// Takes one, if there is one.
+    pub(crate) fn take(&self, now: Instant) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, tokens) = *state;
+        let rate = f64::from(self.per_second);
+        let earned = now.saturating_duration_since(last).as_secs_f64() * rate;
+        let tokens = (tokens + earned).min(rate);
+        let taken = tokens >= 1.0;
+        *state = (last.max(now), if taken { tokens - 1.0 } else { tokens });
+        taken
+    }
+}
+
+/// Notices when every client seems to come from one private address: then a proxy stands in front that is not listed in
+/// `trusted_proxies`, and nobody can be told from anybody.
+#[derive(Default)]
+pub(crate) struct PeerWatch {
+    requests: AtomicI64,
+    only: Mutex<Option<std::net::IpAddr>>,
+}
+
+/// After so many requests from one private address alone, somebody should look at `trusted_proxies`.
+const SUSPICIOUS_REQUESTS: i64 = 1_000;
+
+impl PeerWatch {
+    /// Sees a request's client; true once, when it is time to warn.
+    pub(crate) fn see(&self, client: std::net::IpAddr) -> bool {
+        let seen = self.requests.load(Ordering::Relaxed);
+        if !(0..SUSPICIOUS_REQUESTS).contains(&seen) {
+            return false;
+        }
+        let private = match client {
+            std::net::IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+            std::net::IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+        };
+        let mut only = self.only.lock().unwrap_or_else(PoisonError::into_inner);
+        if !private || only.is_some_and(|only| only != client) {
+            self.requests.store(-1, Ordering::Relaxed);
+            return false;
+        }
+        *only = Some(client);
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1 == SUSPICIOUS_REQUESTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_no_more_than_its_rate() {
+        let bucket = TokenBucket::new(3);
+        let start = Instant::now();
+        assert_eq!((0..10).filter(|_| bucket.take(start)).count(), 3);
+        assert_eq!((0..10).filter(|_| bucket.take(start + Duration::from_secs(60))).count(), 3);
+    }
+
+    #[test]
+    fn one_private_address_for_all_is_noticed_once() {
+        let watch = PeerWatch::default();
+        let proxy = "172.17.0.1".parse().expect("an address");
+        assert_eq!((0..3 * SUSPICIOUS_REQUESTS).filter(|_| watch.see(proxy)).count(), 1);
+        let watch = PeerWatch::default();
+        watch.see(proxy);
+        watch.see("9.9.9.9".parse().expect("an address"));
+        assert_eq!((0..3 * SUSPICIOUS_REQUESTS).filter(|_| watch.see(proxy)).count(), 0);
+    }
+
+    #[test]
+    fn the_hold_budget_is_never_overdrawn() {
+        let budget = HoldBudget::new(100);
+        assert!(budget.take(60) && !budget.take(60));
+        budget.give_back(60);
+        assert!(budget.take(100));
+        assert_eq!(budget.held(), 100);
+    }
+}

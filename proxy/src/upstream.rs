@@ -1,0 +1,262 @@
+//! Connections to origins: one pool per thread, no lock, no sharing.
+//!
+//! A connection is used again only after a response that ended cleanly; one that misbehaved, or whose body was left
+//! unread, is closed. A request that failed on a reused connection before any response is sent once more if it is
+//! idempotent and has no body: the origin may have closed the connection while it lay idle.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Response, request};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::body::RequestBody;
+use crate::error::{BodyError, FetchError};
+
+/// Idle connections kept per origin and thread; the oldest goes when one more comes back.
+pub(crate) const IDLE_CONNECTIONS_MAX: usize = 128;
+/// Origins that close idle connections do so after 60 s or later as a rule; we are earlier.
+const IDLE_TIME: Duration = Duration::from_secs(55);
+/// The largest response head that is read from an origin.
+pub(crate) const RESPONSE_HEAD_BYTES_MAX: usize = 256 * 1024;
+
+/// An origin server, as configured.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// Place in the configuration: the index of its pool.
+    pub(crate) id: usize,
+    /// As it was written, for messages.
+    pub(crate) url: String,
+    host: String,
+    port: u16,
+    tls: Option<ServerName<'static>>,
+}
+
+impl Origin {
+    /// Reads `http://host[:port]` or `https://host[:port]`.
+    pub(crate) fn parse(id: usize, url: &str) -> Result<Origin, String> {
+        let shape = || format!("`{url}` is not an origin such as http://127.0.0.1:8080");
+        let uri: http::Uri = url.parse().map_err(|_| shape())?;
+        let authority = uri.authority().ok_or_else(shape)?;
+        if authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(format!("{}: no path, query or user may follow", shape()));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let tls = match uri.scheme_str() {
+            Some("http") => None,
+            Some("https") => Some(ServerName::try_from(host.clone()).map_err(|_| shape())?),
+            _ => return Err(shape()),
+        };
+        let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+        Ok(Origin { id, url: url.to_owned(), host, port, tls })
+    }
+}
+
+/// Time limits towards origins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UpstreamTimeouts {
+    pub(crate) connect: Duration,
+    pub(crate) response_head: Duration,
+}
+
+/// This thread's connections to all origins.
+pub(crate) struct Upstreams {
+    idle: Vec<RefCell<Vec<Idle>>>,
+    tls: TlsConnector,
+    timeouts: UpstreamTimeouts,
+}
+
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// A connection in use. Dropping it closes it; [`Lease::give_back`] keeps it for the next request.
+pub(crate) struct Lease {
+    sender: http1::SendRequest<RequestBody>,
+    origin: usize,
+    pool: Rc<Upstreams>,
+}
+
+impl Lease {
+    pub(crate) fn give_back(self) {
+        if self.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.pool.idle[self.origin].borrow_mut();
+        if idle.len() >= IDLE_CONNECTIONS_MAX {
+            idle.remove(0);
+        }
+        idle.push(Idle { sender: self.sender, since: Instant::now() });
+    }
+}
+
+impl Upstreams {
+    pub(crate) fn new(
+        origins: usize,
+        tls: Arc<rustls::ClientConfig>,
+        timeouts: UpstreamTimeouts,
+    ) -> Upstreams {
+        let idle = (0..origins).map(|_| RefCell::default()).collect();
+        Upstreams { idle, tls: TlsConnector::from(tls), timeouts }
+    }
+
+    /// Sends a request and waits for the response head.
+    pub(crate) async fn call(
+        self: &Rc<Self>,
+        origin: &Origin,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease), FetchError> {
+        if let Some(lease) = self.reuse(origin).await {
+            let again = self.copy_for_retry(&request);
+            match self.send(origin, lease, request).await {
+                Ok(done) => return Ok(done),
+                Err(Failed { unsent: Some(request), .. }) => return self.call_fresh(origin, *request).await,
+                Err(Failed { error: FetchError::Origin { source, .. }, .. })
+                    if again.is_some() && closed_while_idle(&source) =>
+                {
+                    let head = again.expect("checked in the guard");
+                    return self.call_fresh(origin, Request::from_parts(head, RequestBody::Empty)).await;
+                }
+                Err(Failed { error, .. }) => return Err(error),
+            }
+        }
+        self.call_fresh(origin, request).await
+    }
+
+    async fn call_fresh(
+        self: &Rc<Self>,
+        origin: &Origin,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease), FetchError> {
+        let lease = self.connect(origin).await?;
+        self.send(origin, lease, request).await.map_err(|failed| failed.error)
+    }
+
+    fn copy_for_retry(&self, request: &Request<RequestBody>) -> Option<request::Parts> {
+        let idempotent = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        if !idempotent || !matches!(request.body(), RequestBody::Empty) {
+            return None;
+        }
+        let mut copy = Request::new(()).into_parts().0;
+        copy.method = request.method().clone();
+        copy.uri = request.uri().clone();
+        copy.headers = request.headers().clone();
+        copy.extensions = request.extensions().clone();
+        Some(copy)
+    }
+
+    async fn send(
+        &self,
+        origin: &Origin,
+        mut lease: Lease,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease), Failed> {
+        match tokio::time::timeout(self.timeouts.response_head, lease.sender.try_send_request(request)).await
+        {
+            Ok(Ok(response)) => Ok((response, lease)),
+            Ok(Err(mut error)) => Err(Failed {
+                unsent: error.take_message().map(Box::new),
+                error: blame(origin, error.into_error()),
+            }),
+            Err(_) => {
+                Err(Failed { unsent: None, error: FetchError::HeadTimeout { origin: origin.url.clone() } })
+            }
+        }
+    }
+
+    /// The connection that was used last and still lives.
+    async fn reuse(self: &Rc<Self>, origin: &Origin) -> Option<Lease> {
+        loop {
+            let Idle { mut sender, since } = self.idle[origin.id].borrow_mut().pop()?;
+            if since.elapsed() > IDLE_TIME {
+                // All below it lie idle even longer.
+                self.idle[origin.id].borrow_mut().clear();
+                return None;
+            }
+            if sender.is_ready() || poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
+                return Some(Lease { sender, origin: origin.id, pool: Rc::clone(self) });
+            }
+        }
+    }
+
+    async fn connect(self: &Rc<Self>, origin: &Origin) -> Result<Lease, FetchError> {
+        let sender = tokio::time::timeout(self.timeouts.connect, self.open(origin))
+            .await
+            .map_err(|_| FetchError::ConnectTimeout { origin: origin.url.clone() })?
+            .map_err(|source| FetchError::Connect { origin: origin.url.clone(), source })?;
+        Ok(Lease { sender, origin: origin.id, pool: Rc::clone(self) })
+    }
+
+    async fn open(&self, origin: &Origin) -> io::Result<http1::SendRequest<RequestBody>> {
+        let tcp = match origin.host.parse::<IpAddr>() {
+            Ok(address) => TcpStream::connect((address, origin.port)).await?,
+            Err(_) => TcpStream::connect((origin.host.as_str(), origin.port)).await?,
+        };
+        // Small requests must not wait for the acknowledgement of the one before.
+        tcp.set_nodelay(true)?;
+        match &origin.tls {
+            None => handshake(TokioIo::new(tcp)).await,
+            Some(name) => handshake(TokioIo::new(self.tls.connect(name.clone(), tcp).await?)).await,
+        }
+    }
+}
+
+struct Failed {
+    unsent: Option<Box<Request<RequestBody>>>,
+    error: FetchError,
+}
+
+/// A request that failed because its own body did is the client's doing, not the origin's.
+fn blame(origin: &Origin, error: hyper::Error) -> FetchError {
+    match std::error::Error::source(&error).and_then(|source| source.downcast_ref::<BodyError>()) {
+        Some(BodyError::Silent) => FetchError::ClientBodyTimeout,
+        Some(_) => FetchError::BadRequest { why: "the request body broke off" },
+        None => FetchError::Origin { origin: origin.url.clone(), source: error },
+    }
+}
+
+/// What hyper reports when a connection ended before any byte of a response.
+fn closed_while_idle(error: &hyper::Error) -> bool {
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed()
+}
+
+async fn handshake<I>(io: I) -> io::Result<http1::SendRequest<RequestBody>>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .preserve_header_case(true)
+        .max_buf_size(RESPONSE_HEAD_BYTES_MAX)
+        .handshake(io)
+        .await
+        .map_err(io::Error::other)?;
+    // The error, if any, reaches whoever waits for the response; an idle connection that ends is just gone.
+    tokio::task::spawn_local(async move {
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(sender)
+}
+
+/// TLS towards origins: rustls with ring, the system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured).
+pub(crate) fn client_tls() -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let mut roots = rustls::RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}

@@ -1,10 +1,18 @@
-//! What Prometheus sees.
+//! What Prometheus sees. Metrics watch: no bill and no decision reads one.
 
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use policy::{PolicySnapshot, RefusalKind};
+use policy::{Class, Mode, PolicySnapshot, RefusalKind};
+use prometheus::core::Collector;
+use prometheus::{
+    Counter, CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
-use crate::{RolledFetch, UsageRecord};
+use crate::names::{self, Metric};
+use crate::{Outcome, RolledFetch, UsageRecord};
 
 /// What became of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -105,51 +113,517 @@ pub struct LedgerFigures {
 }
 
 /// All metrics. One per process, shared by all threads.
-pub struct Telemetry {}
+///
+/// Series of enum labels are made at the start, those of crawlers when a policy takes effect: traffic never adds one.
+/// A crawler that no policy named is `other`.
+pub struct Telemetry {
+    registry: Registry,
+    policy_info: GaugeVec,
+    reload_successful: IntGauge,
+    reload_timestamp: IntGauge,
+    reloads: [IntCounter; 2],
+    connections_open: IntGauge,
+    connections: IntCounter,
+    connections_rejected: IntCounter,
+    requests: Vec<IntCounter>,
+    request_duration: Vec<Histogram>,
+    added_latency: Vec<Histogram>,
+    upstream_failures: Vec<IntCounter>,
+    verdicts: Vec<IntCounter>,
+    assurance: Vec<IntCounter>,
+    repeats: IntCounter,
+    words_capped: IntCounter,
+    unmetered: Vec<IntCounter>,
+    unmetered_bytes: Vec<IntCounter>,
+    rolled_fetches: IntCounter,
+    rollups: IntCounter,
+    lookups: Vec<IntCounter>,
+    range_list_age: GaugeVec,
+    held_bytes: IntGauge,
+    ledger: LedgerSeries,
+    per_crawler: PerCrawler,
+    /// The handles of each crawler, looked up once per fetch: one read lock, one hash.
+    crawlers: RwLock<Crawlers>,
+}
+
+struct LedgerSeries {
+    state: Vec<IntGauge>,
+    gauges: [IntGauge; 5],
+    totals: [IntCounter; 5],
+    commit: Histogram,
+}
+
+struct PerCrawler {
+    fetches: IntCounterVec,
+    delivered_bytes: IntCounterVec,
+    refusals: IntCounterVec,
+    spoofs: IntCounterVec,
+    quoted: CounterVec,
+    owed: CounterVec,
+}
+
+#[derive(Default)]
+struct Crawlers {
+    currency: String,
+    by_token: HashMap<Arc<str>, Arc<CrawlerSeries>>,
+    other: Option<Arc<CrawlerSeries>>,
+}
+
+struct CrawlerSeries {
+    fetches: Vec<IntCounter>,
+    delivered_bytes: IntCounter,
+    refusals: Vec<IntCounter>,
+    spoofs: IntCounter,
+    quoted: Counter,
+    owed: Counter,
+}
+
+/// What stands for a crawler that no policy named.
+const OTHER: &str = "other";
+
+/// From what a local answer takes to a slow origin.
+const DURATION_BUCKETS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// From deciding alone to waiting for a slow disk.
+const ADDED_BUCKETS: [f64; 13] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0];
 
 impl Telemetry {
     /// Registers everything.
-    pub fn new(_version: &str) -> Telemetry {
-        Telemetry {}
+    ///
+    /// # Panics
+    /// If two metrics have the same name, which the tests exclude.
+    pub fn new(version: &str) -> Telemetry {
+        let registry = Registry::new();
+        let make = Maker { registry: &registry };
+        make.gauges(&names::BUILD_INFO).with_label_values(&[version]).set(1.0);
+        let statuses: Vec<[&str; 2]> = RequestClass::ALL
+            .iter()
+            .flat_map(|class| STATUS_CLASSES.map(|status| [class.as_str(), status]))
+            .collect();
+        let verdicts: Vec<[&str; 2]> =
+            VERDICTS.iter().flat_map(|verdict| UNITS.map(|unit| [*verdict, unit])).collect();
+        let reloads = make.counters(&names::RELOADS);
+        let telemetry = Telemetry {
+            policy_info: make.gauges(&names::POLICY_INFO),
+            reload_successful: make.gauge(&names::RELOAD_SUCCESSFUL),
+            reload_timestamp: make.gauge(&names::RELOAD_TIMESTAMP),
+            reloads: ["failure", "success"].map(|result| reloads.with_label_values(&[result])),
+            connections_open: make.gauge(&names::CONNECTIONS_OPEN),
+            connections: make.counter(&names::CONNECTIONS),
+            connections_rejected: make.counter(&names::CONNECTIONS_REJECTED),
+            requests: make.all(&names::REQUESTS, &statuses),
+            request_duration: make.histograms(&names::REQUEST_DURATION, &DURATION_BUCKETS),
+            added_latency: make.histograms(&names::ADDED_LATENCY, &ADDED_BUCKETS),
+            upstream_failures: make.each(&names::UPSTREAM_FAILURES, &UpstreamFailure::ALL),
+            verdicts: make.all(&names::VERDICTS, &verdicts),
+            assurance: make.all(&names::ASSURANCE, &ASSURANCES.map(|word| [word])),
+            repeats: make.counter(&names::REPEATS),
+            words_capped: make.counter(&names::WORDS_CAPPED),
+            unmetered: make.each(&names::UNMETERED, &UnmeteredReason::ALL),
+            unmetered_bytes: make.each(&names::UNMETERED_BYTES, &UnmeteredReason::ALL),
+            rolled_fetches: make.counter(&names::ROLLED_FETCHES),
+            rollups: make.counter(&names::ROLLUPS),
+            lookups: make.each(&names::LOOKUPS, &Lookup::ALL),
+            range_list_age: make.gauges(&names::RANGE_LIST_AGE),
+            held_bytes: make.gauge(&names::HELD_BYTES),
+            ledger: LedgerSeries::new(&make),
+            per_crawler: PerCrawler {
+                fetches: make.counters(&names::FETCHES),
+                delivered_bytes: make.counters(&names::DELIVERED_BYTES),
+                refusals: make.counters(&names::REFUSALS),
+                spoofs: make.counters(&names::SPOOFS),
+                quoted: make.money(&names::QUOTED),
+                owed: make.money(&names::OWED),
+            },
+            crawlers: RwLock::default(),
+            registry,
+        };
+        telemetry.set_crawlers("USD", &[]);
+        telemetry
     }
-    /// A policy took effect: its digest, currency and crawlers become label values.
-    pub fn policy_active(&self, _policy: &PolicySnapshot) {}
+
+    /// A policy took effect: its digest, currency and AI crawlers become label values.
+    pub fn policy_active(&self, policy: &PolicySnapshot) {
+        let mode = match policy.mode() {
+            Mode::Observe => "observe",
+            Mode::Enforce => "enforce",
+        };
+        self.policy_info.reset();
+        self.policy_info.with_label_values(&[policy.digest(), mode]).set(1.0);
+        let rows = policy.directory().rows().iter();
+        let tokens: Vec<Arc<str>> =
+            rows.filter(|row| row.class == Class::Ai).map(|row| Arc::clone(&row.token)).collect();
+        self.set_crawlers(policy.currency().as_str(), &tokens);
+    }
+
+    /// Makes the series of crawlers. Those of an earlier policy stay: a counter does not go away.
+    fn set_crawlers(&self, currency: &str, tokens: &[Arc<str>]) {
+        let mut crawlers = self.crawlers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known: Vec<Arc<str>> = crawlers.by_token.keys().cloned().collect();
+        if crawlers.currency != currency {
+            currency.clone_into(&mut crawlers.currency);
+            crawlers.by_token.clear();
+        } else {
+            known.clear();
+        }
+        for token in known.into_iter().chain(tokens.iter().cloned()) {
+            if crawlers.by_token.len() >= CRAWLERS_MAX {
+                break;
+            }
+            let series = || Arc::new(self.per_crawler.series(&token, currency));
+            crawlers.by_token.entry(Arc::clone(&token)).or_insert_with(series);
+        }
+        crawlers.other = Some(Arc::new(self.per_crawler.series(OTHER, currency)));
+    }
+
     /// A start or a reload read its files; `now_seconds` is the wall clock.
-    pub fn reloaded(&self, _successful: bool, _now_seconds: u64) {}
+    pub fn reloaded(&self, successful: bool, now_seconds: u64) {
+        self.reloads[usize::from(successful)].inc();
+        self.reload_successful.set(i64::from(successful));
+        if successful {
+            self.reload_timestamp.set(gauge_value(now_seconds));
+        }
+    }
+
     /// A connection was accepted.
-    pub fn connection_opened(&self) {}
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+        self.connections_open.inc();
+    }
+
     /// It was closed.
-    pub fn connection_closed(&self) {}
+    pub fn connection_closed(&self) {
+        self.connections_open.dec();
+    }
+
     /// A connection was turned away at a limit.
-    pub fn connection_rejected(&self) {}
+    pub fn connection_rejected(&self) {
+        self.connections_rejected.inc();
+    }
+
     /// A request was answered: `total` until its body's end, `added` what of it was Byline's own, if measured.
-    pub fn request(&self, _class: RequestClass, _status: u16, _total: Duration, _added: Option<Duration>) {}
+    pub fn request(&self, class: RequestClass, status: u16, total: Duration, added: Option<Duration>) {
+        let status = usize::from(status / 100).clamp(1, STATUS_CLASSES.len()) - 1;
+        self.requests[class as usize * STATUS_CLASSES.len() + status].inc();
+        self.request_duration[class as usize].observe(total.as_secs_f64());
+        if let Some(added) = added {
+            self.added_latency[class as usize].observe(added.as_secs_f64());
+        }
+    }
+
     /// A record is durable.
-    pub fn fetch(&self, _record: &UsageRecord) {}
-    /// A delivered fetch was added to a roll-up instead.
-    pub fn rolled(&self, _fetch: &RolledFetch<'_>) {}
+    pub fn fetch(&self, record: &UsageRecord) {
+        let series = self.crawler(&record.crawler);
+        if let Some(count) = series.fetches.get(position(&Outcome::ALL, record.outcome)) {
+            count.inc();
+        }
+        series.delivered_bytes.inc_by(record.bytes);
+        series.quoted.inc_by(money(record.quote_nano));
+        series.owed.inc_by(money(record.amount_nano));
+        self.verdict(&record.verdict, record.unit.as_deref(), &record.assurance);
+        self.repeats.inc_by(u64::from(record.repeat));
+        self.words_capped.inc_by(u64::from(record.words_capped));
+    }
+
+    /// A delivered fetch was added to a roll-up instead. It counts among the fetches, too.
+    pub fn rolled(&self, fetch: &RolledFetch<'_>) {
+        let Some(outcome) = fetch.outcome else {
+            return; // refusals are counted by `refused`
+        };
+        let series = self.crawler(fetch.crawler);
+        series.fetches[position(&Outcome::ALL, outcome)].inc();
+        series.delivered_bytes.inc_by(fetch.bytes);
+        series.quoted.inc_by(money(fetch.quote_nano));
+        if let Some(rung) = ASSURANCES.iter().position(|word| *word == fetch.assurance) {
+            self.assurance[rung].inc();
+        }
+        self.rolled_fetches.inc();
+    }
+
+    fn verdict(&self, verdict: &str, unit: Option<&str>, assurance: &str) {
+        let verdict = VERDICTS.iter().position(|word| *word == verdict);
+        let unit = UNITS.iter().position(|word| *word == unit.unwrap_or("none"));
+        if let (Some(verdict), Some(unit)) = (verdict, unit) {
+            self.verdicts[verdict * UNITS.len() + unit].inc();
+        }
+        if let Some(rung) = ASSURANCES.iter().position(|word| *word == assurance) {
+            self.assurance[rung].inc();
+        }
+    }
+
     /// A fetch was refused.
-    pub fn refused(&self, _crawler: &str, _kind: RefusalKind) {}
+    pub fn refused(&self, crawler: &str, kind: RefusalKind) {
+        self.crawler(crawler).refusals[position(&REFUSAL_KINDS, kind)].inc();
+    }
+
     /// A claim was contradicted.
-    pub fn spoof(&self, _crawler: &str) {}
+    pub fn spoof(&self, crawler: &str) {
+        self.crawler(crawler).spoofs.inc();
+    }
+
+    fn crawler(&self, token: &str) -> Arc<CrawlerSeries> {
+        let crawlers = self.crawlers.read().unwrap_or_else(PoisonError::into_inner);
+        let series = crawlers.by_token.get(token).or(crawlers.other.as_ref());
+        Arc::clone(series.expect("`other` is made at the start"))
+    }
+
     /// Roll-up entries were written.
-    pub fn rollups_written(&self, _entries: u64) {}
+    pub fn rollups_written(&self, entries: u64) {
+        self.rollups.inc_by(entries);
+    }
+
     /// A fetch passed without an entry.
-    pub fn unmetered(&self, _reason: UnmeteredReason, _bytes: u64) {}
+    pub fn unmetered(&self, reason: UnmeteredReason, bytes: u64) {
+        self.unmetered[reason as usize].inc();
+        self.unmetered_bytes[reason as usize].inc_by(bytes);
+    }
+
     /// An origin failed.
-    pub fn upstream_failed(&self, _kind: UpstreamFailure) {}
+    pub fn upstream_failed(&self, kind: UpstreamFailure) {
+        self.upstream_failures[kind as usize].inc();
+    }
+
     /// A reverse DNS look-up ended.
-    pub fn looked_up(&self, _lookup: Lookup) {}
+    pub fn looked_up(&self, lookup: Lookup) {
+        self.lookups[lookup as usize].inc();
+    }
+
     /// Bytes held back for an acknowledgement, at this moment.
-    pub fn held_bytes(&self, _bytes: u64) {}
+    pub fn held_bytes(&self, bytes: u64) {
+        self.held_bytes.set(gauge_value(bytes));
+    }
+
     /// A record was acknowledged after this time.
-    pub fn ledger_commit(&self, _wait: Duration) {}
+    pub fn ledger_commit(&self, wait: Duration) {
+        self.ledger.commit.observe(wait.as_secs_f64());
+    }
+
     /// The ledger in figures; call it before each [`Telemetry::render`].
-    pub fn ledger(&self, _figures: &LedgerFigures) {}
-    /// The age of a published address list; `None` if there is no good copy.
-    pub fn list_age(&self, _list: &str, _age: Option<Duration>) {}
+    pub fn ledger(&self, figures: &LedgerFigures) {
+        for (state, gauge) in LedgerState::ALL.iter().zip(&self.ledger.state) {
+            gauge.set(i64::from(*state == figures.state));
+        }
+        let now = [figures.entries, figures.bytes, figures.segments, figures.queue, figures.queue_capacity];
+        for (gauge, value) in self.ledger.gauges.iter().zip(now) {
+            gauge.set(gauge_value(value));
+        }
+        let totals = [figures.accepted, figures.appended, figures.refused, figures.commits, figures.pauses];
+        for (counter, value) in self.ledger.totals.iter().zip(totals) {
+            // The ledger counts; the exposition follows it and never falls back.
+            counter.inc_by(value.saturating_sub(counter.get()));
+        }
+    }
+
+    /// The age of a published address list; `None` if there is no good copy. Lists come from the configuration.
+    pub fn list_age(&self, list: &str, age: Option<Duration>) {
+        let seconds = age.map_or(f64::NAN, |age| age.as_secs_f64());
+        self.range_list_age.with_label_values(&[list]).set(seconds);
+    }
+
     /// The text exposition format, version 0.0.4.
     pub fn render(&self) -> String {
-        String::new()
+        let mut text = String::with_capacity(64 * 1024);
+        let families = self.registry.gather();
+        match TextEncoder::new().encode_utf8(&families, &mut text) {
+            Ok(()) => text,
+            Err(error) => format!("# {error}\n"),
+        }
     }
+}
+
+/// The most crawlers with series of their own; a registry has a few hundred.
+const CRAWLERS_MAX: usize = 2_000;
+
+impl PerCrawler {
+    fn series(&self, token: &str, currency: &str) -> CrawlerSeries {
+        let fetches = |outcome: Outcome| self.fetches.with_label_values(&[token, outcome.as_str()]);
+        let refusals = |kind: RefusalKind| self.refusals.with_label_values(&[token, reason(kind)]);
+        CrawlerSeries {
+            fetches: Outcome::ALL.map(fetches).into(),
+            delivered_bytes: self.delivered_bytes.with_label_values(&[token]),
+            refusals: REFUSAL_KINDS.map(refusals).into(),
+            spoofs: self.spoofs.with_label_values(&[token]),
+            quoted: self.quoted.with_label_values(&[token, currency]),
+            owed: self.owed.with_label_values(&[token, currency]),
+        }
+    }
+}
+
+impl LedgerSeries {
+    fn new(make: &Maker<'_>) -> LedgerSeries {
+        let state = make.int_gauges(&names::LEDGER_STATE);
+        LedgerSeries {
+            state: LedgerState::ALL.map(|it| state.with_label_values(&[it.as_str()])).into(),
+            gauges: [
+                &names::LEDGER_ENTRIES,
+                &names::LEDGER_SIZE,
+                &names::LEDGER_SEGMENTS,
+                &names::LEDGER_QUEUE,
+                &names::LEDGER_QUEUE_CAPACITY,
+            ]
+            .map(|metric| make.gauge(metric)),
+            totals: [
+                &names::LEDGER_ACCEPTED,
+                &names::LEDGER_APPENDED,
+                &names::LEDGER_REFUSED,
+                &names::LEDGER_COMMITS,
+                &names::LEDGER_PAUSES,
+            ]
+            .map(|metric| make.counter(metric)),
+            commit: make.histogram(&names::LEDGER_COMMIT_DURATION, &ADDED_BUCKETS),
+        }
+    }
+}
+
+/// Makes metrics and registers them.
+struct Maker<'a> {
+    registry: &'a Registry,
+}
+
+impl Maker<'_> {
+    fn register<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+        let made = made.expect("names and labels are valid");
+        self.registry.register(Box::new(made.clone())).expect("names are distinct");
+        made
+    }
+
+    fn counter(&self, metric: &Metric) -> IntCounter {
+        self.register(IntCounter::new(metric.name, metric.help))
+    }
+
+    fn gauge(&self, metric: &Metric) -> IntGauge {
+        self.register(IntGauge::new(metric.name, metric.help))
+    }
+
+    fn counters(&self, metric: &Metric) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(metric.name, metric.help), metric.labels))
+    }
+
+    fn money(&self, metric: &Metric) -> CounterVec {
+        self.register(CounterVec::new(Opts::new(metric.name, metric.help), metric.labels))
+    }
+
+    fn gauges(&self, metric: &Metric) -> GaugeVec {
+        self.register(GaugeVec::new(Opts::new(metric.name, metric.help), metric.labels))
+    }
+
+    fn int_gauges(&self, metric: &Metric) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels))
+    }
+
+    fn histogram(&self, metric: &Metric, buckets: &[f64]) -> Histogram {
+        let options = HistogramOpts::new(metric.name, metric.help).buckets(buckets.to_vec());
+        self.register(Histogram::with_opts(options))
+    }
+
+    /// One histogram per class of request.
+    fn histograms(&self, metric: &Metric, buckets: &[f64]) -> Vec<Histogram> {
+        let options = HistogramOpts::new(metric.name, metric.help).buckets(buckets.to_vec());
+        let made = self.register(HistogramVec::new(options, metric.labels));
+        RequestClass::ALL.map(|class| made.with_label_values(&[class.as_str()])).into()
+    }
+
+    /// One counter for each combination of label values.
+    fn all<const N: usize>(&self, metric: &Metric, values: &[[&str; N]]) -> Vec<IntCounter> {
+        let made = self.counters(metric);
+        values.iter().map(|values| made.with_label_values(values)).collect()
+    }
+
+    /// One counter for each value of an enum.
+    fn each<E: Label, const N: usize>(&self, metric: &Metric, values: &[E; N]) -> Vec<IntCounter> {
+        self.all(metric, &values.each_ref().map(|value| [value.word()]))
+    }
+}
+
+/// An enum whose values are label values.
+trait Label {
+    fn word(&self) -> &'static str;
+}
+
+/// The words of an enum in records and metrics, in the order of its variants: a variant's number is its index here.
+macro_rules! labels {
+    ($type:ident, $count:literal, $($variant:ident = $word:literal),*) => {
+        impl $type {
+            /// All values, in order.
+            pub const ALL: [$type; $count] = [$($type::$variant),*];
+
+            /// The word used in metrics.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $($type::$variant => $word),*
+                }
+            }
+        }
+
+        impl Label for $type {
+            fn word(&self) -> &'static str {
+                self.as_str()
+            }
+        }
+    };
+}
+
+labels!(RequestClass, 4, Pass = "pass", Metered = "metered", Refused = "refused", Local = "local");
+labels!(
+    UpstreamFailure,
+    8,
+    Connect = "connect",
+    ConnectTimeout = "connect-timeout",
+    Tls = "tls",
+    HeadTimeout = "head-timeout",
+    Closed = "closed",
+    Protocol = "protocol",
+    BodyCut = "body-cut",
+    BodyTimeout = "body-timeout"
+);
+labels!(LedgerState, 3, Ready = "ready", Paused = "paused", Poisoned = "poisoned");
+labels!(UnmeteredReason, 3, Paused = "paused", Poisoned = "poisoned", QueueFull = "queue-full");
+labels!(
+    Lookup,
+    5,
+    Cached = "cached",
+    Confirmed = "confirmed",
+    Denied = "denied",
+    TimedOut = "timed-out",
+    Failed = "failed"
+);
+
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+const VERDICTS: [&str; 3] = ["allow", "deny", "charge"];
+const UNITS: [&str; 4] = ["none", "fetch", "MB", "1000-words"];
+const ASSURANCES: [&str; 4] = ["claimed", "network", "signed", "licensed"];
+const REFUSAL_KINDS: [RefusalKind; 7] = [
+    RefusalKind::Denied,
+    RefusalKind::PaymentRequired,
+    RefusalKind::OfferTooLow,
+    RefusalKind::IdentityRequired,
+    RefusalKind::NoCredit,
+    RefusalKind::LimitReached,
+    RefusalKind::BadOffer,
+];
+
+fn reason(kind: RefusalKind) -> &'static str {
+    match kind {
+        RefusalKind::Denied => "denied",
+        RefusalKind::PaymentRequired => "payment-required",
+        RefusalKind::OfferTooLow => "offer-too-low",
+        RefusalKind::IdentityRequired => "identity-required",
+        RefusalKind::NoCredit => "no-credit",
+        RefusalKind::LimitReached => "limit-reached",
+        RefusalKind::BadOffer => "bad-offer",
+    }
+}
+
+fn position<T: PartialEq>(all: &[T], value: T) -> usize {
+    all.iter().position(|it| *it == value).expect("the list is complete")
+}
+
+/// Nano-units as units, for the exposition alone: nobody reads this value back.
+fn money(nano: i64) -> f64 {
+    nano.max(0) as f64 / 1e9
+}
+
+fn gauge_value(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -12,9 +12,10 @@ mod record;
 mod rollup;
 mod telemetry;
 mod time;
+mod words;
 
 pub use entry::{Entry, Gap, NodeStart, PolicyPart};
-pub use meter::{Meter, Metered, WordOptions};
+pub use meter::{Meter, Metered, WORDS_TIME_MAX, WordOptions};
 pub use outcome::Outcome;
 pub use record::{RecordError, Rollup, UsageRecord};
 pub use rollup::{RolledFetch, Rollups};

@@ -1,6 +1,10 @@
 //! The meter: counts and hashes a body as it passes.
 
+use std::time::Duration;
+
 use ring::digest;
+
+use crate::words::Words;
 
 /// What a response head says of a body whose words are to be counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -11,22 +15,50 @@ pub struct WordOptions<'a> {
     pub content_type: Option<&'a str>,
 }
 
+/// How long the words of one body may be counted, all calls together.
+pub const WORDS_TIME_MAX: Duration = Duration::from_millis(500);
+
 /// Counts one body.
 pub struct Meter {
     bytes: u64,
     sha256: digest::Context,
+    words: Option<Words>,
+    words_time: Duration,
 }
 
 impl Meter {
-    /// Starts at the first byte. Words are counted only where `words` is given: it costs a decoder.
-    pub fn start(_words: Option<WordOptions<'_>>) -> Meter {
-        Meter { bytes: 0, sha256: digest::Context::new(&digest::SHA256) }
+    /// Starts at the first byte. Words are counted only where `words` is given (it costs a decoder), and only if the
+    /// body is text in a coding that can be read: see `docs/record-v1.md`.
+    pub fn start(words: Option<WordOptions<'_>>) -> Meter {
+        Meter {
+            bytes: 0,
+            sha256: digest::Context::new(&digest::SHA256),
+            words: words.and_then(Words::start),
+            words_time: Duration::ZERO,
+        }
     }
 
     /// Takes the next bytes of the body, as they are on the wire.
     pub fn observe(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.sha256.update(bytes);
+        if let Some(words) = &mut self.words {
+            words.observe(bytes);
+        }
+    }
+
+    /// The same under a clock: `now` is any monotonic time, read only while words are counted. After
+    /// [`WORDS_TIME_MAX`] the count is capped; bytes and digest go on.
+    pub fn observe_timed(&mut self, bytes: &[u8], mut now: impl FnMut() -> Duration) {
+        if !self.words.as_ref().is_some_and(Words::is_counting) {
+            return self.observe(bytes);
+        }
+        let before = now();
+        self.observe(bytes);
+        self.words_time += now().saturating_sub(before);
+        if self.words_time > WORDS_TIME_MAX {
+            self.give_up_words();
+        }
     }
 
     /// Bytes seen so far.
@@ -35,16 +67,21 @@ impl Meter {
     }
 
     /// Stops counting words: the caller finds that it takes too long. The count so far stays, marked as capped.
-    pub fn give_up_words(&mut self) {}
+    pub fn give_up_words(&mut self) {
+        if let Some(words) = &mut self.words {
+            words.give_up();
+        }
+    }
 
     /// What was read. A body may end at any point: what was seen so far counts.
     pub fn finish(self) -> Metered {
         let hash = self.sha256.finish();
+        let words = self.words.map(Words::finish);
         Metered {
             bytes: self.bytes,
             sha256: hash.as_ref().try_into().expect("SHA-256 has 32 bytes"),
-            words: None,
-            words_capped: false,
+            words: words.map(|(words, _)| words),
+            words_capped: words.is_some_and(|(_, capped)| capped),
         }
     }
 }

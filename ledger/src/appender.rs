@@ -45,15 +45,21 @@ impl Ledger {
         let options = options.within_limits();
         let (writer, recovery) = Writer::open(disk, options.clone(), observer)?;
         let shared = Arc::new(Shared::new(&options, &writer));
+        let interval = options.probe_interval;
+        let mut state = WriterThread {
+            writer,
+            shared: Arc::clone(&shared),
+            interval,
+            jobs: Vec::new(),
+            gaps: Vec::new(),
+        };
+        let mode = match state.writer.take_starved() {
+            Some(error) => state.pause(&error),
+            None => Mode::Ready,
+        };
         let thread = std::thread::Builder::new()
             .name("ledger-writer".into())
-            .spawn({
-                let shared = Arc::clone(&shared);
-                move || {
-                    let interval = options.probe_interval;
-                    WriterThread { writer, shared, interval, jobs: Vec::new(), gaps: Vec::new() }.run()
-                }
-            })
+            .spawn(move || state.run(mode))
             .map_err(|source| OpenError::Io { what: "writer thread".into(), source })?;
         let appender = Appender { shared: Arc::clone(&shared) };
         Ok((Ledger { shared, thread: Some(thread), recovery }, appender))
@@ -407,9 +413,9 @@ enum Mode {
 }
 
 impl WriterThread {
-    fn run(mut self) -> Result<Checkpoint, CloseError> {
+    fn run(mut self, mode: Mode) -> Result<Checkpoint, CloseError> {
         // An observer that panics has lost count, and so has everything derived: that is the end of writing.
-        let result = catch_unwind(AssertUnwindSafe(|| self.serve()))
+        let result = catch_unwind(AssertUnwindSafe(|| self.serve(mode)))
             .unwrap_or_else(|_| Err(CloseError::Poisoned { reason: "the writer panicked".into() }));
         let (status, error) = match &result {
             Err(CloseError::Poisoned { reason }) => {
@@ -429,8 +435,7 @@ impl WriterThread {
         result
     }
 
-    fn serve(&mut self) -> Result<Checkpoint, CloseError> {
-        let mut mode = Mode::Ready;
+    fn serve(&mut self, mut mode: Mode) -> Result<Checkpoint, CloseError> {
         loop {
             let until = if let Mode::Paused { probe_at, .. } = &mode { Some(*probe_at) } else { None };
             let closing = self.shared.take(&mut self.jobs, until);

@@ -23,6 +23,25 @@
 //! pauses, cuts back to the last commit and resumes by itself; after a failed sync it never writes again.
 //!
 //! The format, byte by byte, and its limits are in `docs/ledger-format.md`.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let directory = directory.path();
+//! use ledger::{Ledger, Options, Reader};
+//!
+//! let (ledger, appender) = Ledger::open_dir(directory, Options::default(), Box::new(()))?;
+//! let slot = appender.reserve()?; // now there is room for one entry
+//! let (sender, receiver) = std::sync::mpsc::channel();
+//! slot.append(b"an entry".to_vec(), move |result| sender.send(result).expect("somebody waits"));
+//! assert_eq!(receiver.recv()??.index, 0); // and now it is on disk
+//! let checkpoint = ledger.close()?;
+//!
+//! assert_eq!(checkpoint.size, 1);
+//! assert_eq!(Reader::open(directory)?.next_entry()?, Some((0, b"an entry".to_vec())));
+//! # Ok(())
+//! # }
+//! ```
 
 mod appender;
 mod checkpoint;

@@ -49,6 +49,8 @@ pub(crate) struct Writer {
     bytes: u64,
     /// Why nothing may be written any more.
     broken: Option<String>,
+    /// Why nothing could be written at the start.
+    starved: Option<io::Error>,
     // Reused for each batch:
     buffer: BatchBuffer,
     grown: Frontier,
@@ -93,19 +95,28 @@ impl Writer {
             disk,
             observer,
             broken: None,
+            starved: None,
             buffer: BatchBuffer::default(),
             _lock: lock,
         };
         match writer.prepare() {
             Ok(()) => {}
-            // A full disk is no reason not to start: the first append will find out, and wait for space.
-            Err(WriteError::NoSpace(error)) => report.notes.push(format!("no space to write: {error}")),
+            // A full disk is no reason not to start: reading goes on, and writing will when there is space.
+            Err(WriteError::NoSpace(error)) => {
+                report.notes.push(format!("no space to write: {error}"));
+                writer.starved = Some(error);
+            }
             Err(WriteError::Broken(reason)) => {
                 let what = if has_head { "cannot be written" } else { "cannot be created" };
                 return Err(OpenError::Io { what: what.into(), source: io::Error::other(reason) });
             }
         }
         Ok((writer, report))
+    }
+
+    /// Tells once that there was no space to begin with.
+    pub(crate) fn take_starved(&mut self) -> Option<io::Error> {
+        self.starved.take()
     }
 
     pub(crate) fn checkpoint(&self) -> Checkpoint {

@@ -200,6 +200,19 @@ fn append_if_ready(appender: &Appender) -> bool {
 }
 
 #[test]
+fn on_a_full_disk_it_starts_paused() {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(0));
+    let (sender, gaps) = channel();
+    let (ledger, appender) = open(&disk, Gaps(sender));
+    assert!(matches!(appender.reserve(), Err(Unavailable::Paused { .. })));
+    assert_eq!(appender.stats().pauses, 1);
+    disk.set_capacity(None);
+    assert_eq!(gaps.recv().unwrap(), 0);
+    assert_eq!(ledger.close().unwrap().size, 1);
+}
+
+#[test]
 fn a_failed_sync_is_the_end_of_writing() {
     let disk = SimDisk::new();
     let (ledger, appender) = open(&disk, ());

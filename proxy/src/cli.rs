@@ -7,6 +7,7 @@ mod books;
 mod check;
 mod demo;
 mod explain;
+mod health;
 mod ledger;
 mod replay;
 mod serve;
@@ -43,6 +44,8 @@ enum Command {
     Explain(explain::Args),
     /// What an existing access log would have earned under a policy.
     Replay(replay::Args),
+    /// Whether a running Byline is ready.
+    Health(health::Args),
     /// Look into a ledger.
     Ledger(ledger::Args),
     /// Verify a ledger: 0 intact, 1 tampered, 4 cannot tell.
@@ -61,6 +64,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Health(args) => health::run(args),
         Command::Ledger(args) => ledger::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Books(args) => books::run(args),

@@ -236,3 +236,6 @@ impl std::fmt::Display for Rungs {
         f.write_str(&words.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,29 +1,38 @@
 //! Warnings about a policy that compiles, but can hardly mean what it says.
 
+use std::collections::HashMap;
+
 use super::fields::Report;
 use crate::PolicySnapshot;
 
-/// Looks for rules that can never decide.
+/// Looks for rules that can never decide: for each of their combinations another rule, asked before, has the same
+/// conditions.
 pub(crate) fn warn(report: &Report, policy: &PolicySnapshot) {
-    for (index, rule) in policy.rules.rules.iter().enumerate() {
-        let mut winners =
-            policy.rules.order.iter().enumerate().filter(|(_, own)| own.rule == index).map(|(at, own)| {
-                policy.rules.order[..at].iter().find_map(|other| {
-                    let winner = &policy.rules.rules[other.rule];
-                    let same_fetches = other.host == own.host
-                        && other.path == own.path
-                        && other.media == own.media
-                        && winner.who == rule.who
-                        && winner.rungs == rule.rungs;
-                    (same_fetches && other.rule != index).then_some(winner)
-                })
-            });
-        let Some(Some(winner)) = winners.next() else { continue };
-        if winners.all(|winner| winner.is_some()) {
+    let rules = &policy.rules.rules;
+    let mut first_of: HashMap<String, usize> = HashMap::new();
+    // For each rule the first that is asked in its place, as long as there is one for all its combinations.
+    let mut winners: Vec<Option<usize>> = vec![None; rules.len()];
+    let mut decides = vec![false; rules.len()];
+    for own in &policy.rules.order {
+        let rule = &rules[own.rule];
+        let conditions =
+            format!("{}\n{}\n{:?}\n{:?}\n{:?}", own.host, own.path.as_str(), own.media, rule.who, rule.rungs);
+        let winner = *first_of.entry(conditions).or_insert(own.rule);
+        if winner == own.rule {
+            decides[own.rule] = true;
+        } else {
+            winners[own.rule].get_or_insert(winner);
+        }
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        if let (Some(winner), false) = (winners[index], decides[index]) {
             report.warning(
                 rule.place,
                 format!("the rule `{}` never decides", rule.name),
-                format!("`{}` has the same conditions and is asked first; see `byline explain`", winner.name),
+                format!(
+                    "`{}` has the same conditions and is asked first; see `byline explain`",
+                    rules[winner].name
+                ),
             );
         }
     }

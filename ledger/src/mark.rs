@@ -24,8 +24,12 @@ pub(crate) const HEAD_FILE: &str = "head";
 /// Files with this ending are unfinished: nothing refers to them.
 pub(crate) const UNFINISHED: &str = ".tmp";
 
+/// The most that an observer may save. More is not kept: the next start then reads history instead.
+pub(crate) const STATE_BYTES_MAX: usize = 512 << 20;
+
 const MAGIC: &[u8; 8] = b"BYLMRK01";
 const FIXED_BYTES: usize = 112;
+const MARK_BYTES_MAX: u64 = (FIXED_BYTES + 8 + 64 * 32 + STATE_BYTES_MAX + 32) as u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -119,7 +123,11 @@ impl Mark {
     /// Reads a mark; the inner error says what is wrong with it. A missing file is `NotFound`.
     pub(crate) fn load(disk: &dyn Disk, name: &str) -> io::Result<Result<Mark, &'static str>> {
         let file = disk.open(name, Access::Read)?;
-        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+        let length = file.len()?;
+        if length > MARK_BYTES_MAX {
+            return Ok(Err("the file is longer than a mark can be")); // and is not read into memory to find out
+        }
+        let mut bytes = vec![0; length as usize];
         let read = read_full(&*file, 0, &mut bytes)?;
         Ok(Mark::parse(&bytes[..read]))
     }

@@ -78,13 +78,14 @@ impl Frontier {
         bytes
     }
 
-    /// Reads the compact form; `None` unless the number of hashes is exactly what the size asks for.
+    /// Reads the compact form; `None` unless the number of hashes is exactly what the size asks for, and the size at
+    /// most 2⁶².
     pub fn parse(bytes: &[u8]) -> Option<Frontier> {
         let (size, rest) = bytes.split_first_chunk::<8>()?;
         let size = u64::from_le_bytes(*size);
         let (peaks, odd) = rest.as_chunks::<32>();
         let complete = odd.is_empty() && peaks.len() as u32 == size.count_ones();
-        complete.then(|| Frontier { size, peaks: peaks.to_vec() })
+        (complete && size <= 1 << 62).then(|| Frontier { size, peaks: peaks.to_vec() })
     }
 }
 

@@ -30,6 +30,9 @@ pub(crate) const ENTRY_FRAME_MAX: usize = padded(ENTRY_HEAD_BYTES + ENTRY_BYTES_
 /// No batch is longer; a reader need not look further for a commit frame.
 pub(crate) const BATCH_BYTES_MAX: usize = 8 << 20;
 
+/// No log is ever this long; a number beyond it on disk is not one of ours, and counting on cannot overflow.
+pub(crate) const INDEX_MAX: u64 = 1 << 62;
+
 const MAGIC: &[u8; 8] = b"BYLSEG01";
 const COMMIT_MARK: u32 = u32::MAX;
 const READ_BYTES: usize = 256 << 10;
@@ -46,7 +49,7 @@ pub(crate) fn side_name(first: u64) -> String {
 pub(crate) fn first_index(name: &str, extension: &str) -> Option<u64> {
     let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
     let canonical = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if canonical { digits.parse().ok() } else { None }
+    if canonical { digits.parse().ok().filter(|first| *first <= INDEX_MAX) } else { None }
 }
 
 /// The frame size of an entry with this many bytes.
@@ -85,6 +88,9 @@ impl Header {
         }
         if crc32c::crc32c(&bytes[..92]) != u32_at(bytes, 92) || bytes[64..92] != [0; 28] {
             return Err("the segment header does not match its checksum");
+        }
+        if u64_at(bytes, 8) > INDEX_MAX {
+            return Err("the segment begins at an index that cannot be");
         }
         let salt = bytes[16..32].try_into().expect("16 bytes");
         let root_before = bytes[32..64].try_into().expect("32 bytes");
@@ -385,7 +391,11 @@ impl Scan {
 
     /// The offset of the first byte after the last whole batch that is not zero, and the length of the file.
     pub(crate) fn tail(&self) -> io::Result<(Option<u64>, u64)> {
-        let mut offset = self.offset;
+        self.first_odd_byte(self.offset)
+    }
+
+    fn first_odd_byte(&self, from: u64) -> io::Result<(Option<u64>, u64)> {
+        let mut offset = from;
         let mut buffer = vec![0; READ_BYTES];
         let mut odd = None;
         loop {
@@ -401,20 +411,19 @@ impl Scan {
     }
 
     /// Whether what follows the last whole batch can be what a crash leaves of a single batch that was being
-    /// written. At most one batch is ever written without a sync, so at most one commit frame can be there,
-    /// and it must be that batch's.
+    /// written. At most one batch is ever written without a sync, so only one commit frame can be there, and it
+    /// must be that batch's.
     pub(crate) fn tail_is_one_torn_batch(&self) -> io::Result<bool> {
-        let mut bytes = Vec::new();
-        let (_, length) = self.tail()?;
-        bytes.resize(length.saturating_sub(self.offset) as usize, 0);
+        let mut bytes = vec![0; BATCH_BYTES_MAX];
         let read = read_full(&*self.file, self.offset, &mut bytes)?;
         for at in (0..read.saturating_sub(COMMIT_BYTES - 1)).step_by(8) {
             let Some(commit) = Commit::parse(&bytes[at..read], self.seed) else { continue };
-            if commit.size != self.index + u64::from(commit.count) || at > BATCH_BYTES_MAX {
+            if commit.size != self.index + u64::from(commit.count) {
                 return Ok(false);
             }
         }
-        Ok(true)
+        let (odd, _) = self.first_odd_byte(self.offset + read as u64)?;
+        Ok(odd.is_none())
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ring::digest::{Context, SHA256};
 
 use crate::disk::{Disk, DiskFile, write_full};
-use crate::mark::{HEAD_FILE, Kind, Mark, SegmentMark, StepError, UNFINISHED, replace};
+use crate::mark::{HEAD_FILE, Kind, Mark, STATE_BYTES_MAX, SegmentMark, StepError, UNFINISHED, replace};
 use crate::merkle::{Frontier, leaf_hash};
 use crate::recovery::{OpenError, Recovered, RecoveredTail, Recovery, recover};
 use crate::segment::{
@@ -186,7 +186,7 @@ impl Writer {
     /// Leaves the mark of a clean stop.
     pub(crate) fn close(&mut self) -> Result<Checkpoint, WriteError> {
         self.prepare()?;
-        let state = Some(self.observer.save());
+        let state = self.saved_state();
         let segment = self.tail.as_ref().expect("prepared").mark();
         self.replace(
             HEAD_FILE,
@@ -231,7 +231,7 @@ impl Writer {
     fn seal(&mut self) -> Result<(), WriteError> {
         let segment = self.tail.as_ref().expect("only a tail is sealed").mark();
         let first = segment.first;
-        let state = Some(self.observer.save());
+        let state = self.saved_state();
         let mark = Mark { kind: Kind::Sealed, segment, frontier: self.frontier.clone(), state };
         self.replace(&side_name(first), &mark)?;
         self.tail = None;
@@ -246,6 +246,10 @@ impl Writer {
             };
         }
         Ok(())
+    }
+
+    fn saved_state(&mut self) -> Option<Vec<u8>> {
+        Some(self.observer.save()).filter(|state| state.len() <= STATE_BYTES_MAX)
     }
 
     /// Writes a side file again without the observer's state.

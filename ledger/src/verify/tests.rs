@@ -271,6 +271,24 @@ fn no_bytes_make_it_panic() {
     }
 }
 
+#[test]
+fn files_of_absurd_size_or_place_are_not_taken_at_their_word() {
+    let sample = Sample::new();
+    let absurd = crate::segment::Header { first: u64::MAX, salt: [0; 16], root_before: [0; 32] };
+    let disk = sample.with(|disk| disk.tamper(&segment_name(u64::MAX), Some(absurd.serialise().to_vec())));
+    let reader = crate::Reader::on(Arc::new(disk.clone()), crate::Position { index: u64::MAX });
+    assert_eq!(reader.take_while(Result::is_ok).count(), 0);
+    match verify_on(&disk) {
+        Verdict::Intact { notes, .. } => {
+            assert!(notes.iter().any(|note| note.contains("not the ledger's")), "{notes:?}")
+        }
+        other => panic!("{other:?}"),
+    }
+    let absurd = crate::segment::Header { first: 0, ..absurd };
+    let disk = sample.with(|disk| disk.tamper(&segment_name(1 << 61), Some(absurd.serialise().to_vec())));
+    assert!(matches!(verify_on(&disk), Verdict::Tampered { .. }), "{:?}", verify_on(&disk));
+}
+
 /// What somebody can do who knows the format: entries written anew, with every checksum right.
 fn forged(
     sample: &Sample,

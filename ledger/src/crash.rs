@@ -191,11 +191,12 @@ fn told(seed: u64, operation: u64, fault: Fault) -> (SimDisk, Books) {
     (disk, books)
 }
 
-const SURVIVALS: [Survival; 12] = [
+const SURVIVALS: [Survival; 13] = [
     Survival::Nothing,
     Survival::Everything,
     Survival::TornLast,
     Survival::TornLast,
+    Survival::Subset,
     Survival::Subset,
     Survival::Subset,
     Survival::Subset,

@@ -6,8 +6,8 @@ use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LINK, RETRY_AFTER, VARY,
 };
 use http::{Response, StatusCode};
-use policy::{Refusal, RefusalKind};
-use serde_json::json;
+use policy::{Refusal, RefusalKind, Unit};
+use serde::Serialize;
 
 use crate::body::Body;
 use crate::error::FetchError;
@@ -18,31 +18,18 @@ const CRAWLER_ERROR: HeaderName = HeaderName::from_static("crawler-error");
 /// The answer to a refused fetch: RFC 9457 problem details that a person can read, never cached.
 pub(crate) fn refusal(refusal: &Refusal) -> Response<Body> {
     let status = StatusCode::from_u16(refusal.kind.status()).unwrap_or(StatusCode::FORBIDDEN);
-    let mut problem = json!({
-        "type": "about:blank",
-        "title": title(refusal.kind),
-        "code": slug(refusal.kind),
-        "status": status.as_u16(),
-        "detail": refusal.detail,
-        "rule": &*refusal.rule,
-    });
-    if let Some(price) = refusal.price {
-        problem["price"] = json!(price.to_string());
-        problem["require"] = json!(refusal.require.as_str());
-    }
-    if let (Some(unit), Some(price)) = (refusal.unit, refusal.unit_price.or(refusal.price)) {
-        problem["unit"] = json!(unit.as_str());
-        problem["unit_price"] = json!(price.to_string());
-    }
-    if let Some(licence) = &refusal.licence {
-        problem["licence"] = json!(&**licence);
-    }
-    if let Some(contact) = &refusal.contact {
-        problem["contact"] = json!(&**contact);
-    }
-    if let Some(seconds) = refusal.retry_after_secs {
-        problem["retry_after"] = json!(seconds);
-    }
+    let problem = Problem {
+        code: Some(slug(refusal.kind)),
+        rule: Some(&refusal.rule),
+        price: refusal.price.map(|price| price.to_string()),
+        unit: refusal.unit.map(Unit::as_str),
+        unit_price: refusal.unit_price.map(|price| price.to_string()),
+        require: refusal.price.map(|_| refusal.require.as_str()),
+        licence: refusal.licence.as_deref(),
+        contact: refusal.contact.as_deref(),
+        retry_after: refusal.retry_after_secs,
+        ..Problem::new(status, title(refusal.kind), &refusal.detail)
+    };
     let mut response = problem_response(status, &problem);
     let headers = response.headers_mut();
     // A shared cache that ignored no-store must still keep people's answers apart from crawlers'.
@@ -136,12 +123,7 @@ pub(crate) fn failure(error: &FetchError) -> Response<Body> {
         }
         FetchError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error".to_owned()),
     };
-    let problem = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or("Error"),
-        "status": status.as_u16(),
-        "detail": detail,
-    });
+    let problem = Problem::new(status, status.canonical_reason().unwrap_or("Error"), &detail);
     let mut response = problem_response(status, &problem);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
@@ -153,14 +135,59 @@ pub(crate) fn failure(error: &FetchError) -> Response<Body> {
     response
 }
 
-fn problem_response(status: StatusCode, problem: &serde_json::Value) -> Response<Body> {
-    let text = format!("{problem:#}\n");
+/// RFC 9457 problem details, in the order in which a person wants to read them.
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit_price: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    require: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    licence: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contact: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    r#type: &'a str,
+}
+
+impl<'a> Problem<'a> {
+    fn new(status: StatusCode, title: &'a str, detail: &'a str) -> Problem<'a> {
+        Problem {
+            title,
+            status: status.as_u16(),
+            detail,
+            code: None,
+            price: None,
+            unit: None,
+            unit_price: None,
+            require: None,
+            licence: None,
+            contact: None,
+            retry_after: None,
+            rule: None,
+            r#type: "about:blank",
+        }
+    }
+}
+
+fn problem_response(status: StatusCode, problem: &Problem<'_>) -> Response<Body> {
+    let mut text = serde_json::to_vec_pretty(problem).expect("strings and numbers can be written");
+    text.push(b'\n');
+    let length = text.len();
     let mut response = Response::new(Body::Text(Bytes::from(text)));
     *response.status_mut() = status;
-    let length = match response.body() {
-        Body::Text(text) => text.len(),
-        _ => 0,
-    };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

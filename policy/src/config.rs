@@ -5,7 +5,6 @@
 //! what was found is put in the order of the texts.
 
 mod draft;
-mod fields;
 mod include;
 mod lint;
 mod quantity;
@@ -13,10 +12,8 @@ mod resolve;
 
 use std::sync::Arc;
 
+use crate::fields::Report;
 use crate::{Diagnostic, Include, Mode, PolicySnapshot, Source};
-
-pub(crate) use fields::Place;
-use fields::Report;
 
 /// Diagnostics shown of one policy; a text with more mistakes than this has one mistake.
 const MAX_DIAGNOSTICS: usize = 200;

@@ -14,6 +14,7 @@ mod diagnostic;
 mod directory;
 mod evidence;
 mod explain;
+pub mod fields;
 mod glob;
 mod judge;
 mod money;

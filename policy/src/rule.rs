@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::config::Place;
+use crate::fields::Place;
 use crate::glob::PathGlob;
 use crate::pattern::{HostPattern, MediaPattern};
 use crate::{Assurance, Charge, Crawler, Limit, Mode, Purpose, Verdict, Work};

@@ -1,6 +1,7 @@
 //! `byline.toml`: listeners, sites, limits and the ledger's place. Read at start; the policy is the live part.
 //!
-//! What serde reads is turned once into [`Config`], which is all that the rest of the code sees. Flags win over the file.
+//! A text is read key by key, so that every problem is reported at once with its place, and becomes a [`Config`], which is
+//! all that the rest of the code sees. Flags win over the file.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
-use serde::Deserialize;
+use policy::fields::{At, Fields, Place, Report, parse};
+use policy::{Diagnostic, Mode, Source};
 
 use crate::headers::Announce;
 use crate::units;
@@ -107,297 +109,280 @@ pub(crate) struct Overrides {
     pub(crate) offline: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    listen: Option<String>,
-    admin: Option<String>,
-    state: Option<PathBuf>,
-    policy: Option<PathBuf>,
-    mode: Option<String>,
-    upstream: Option<String>,
-    threads: Option<usize>,
-    #[serde(default)]
-    trusted_proxies: Vec<String>,
-    #[serde(default)]
-    forwarded: bool,
-    via: Option<String>,
-    #[serde(default)]
-    listener: Vec<ListenerTable>,
-    #[serde(default)]
-    site: Vec<SiteTable>,
-    #[serde(default)]
-    timeouts: TimeoutsTable,
-    #[serde(default)]
-    limits: LimitsTable,
-    #[serde(default)]
-    ledger: LedgerTable,
-    #[serde(default)]
-    identity: IdentityTable,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListenerTable {
-    address: String,
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-    #[serde(default)]
-    proxy_protocol: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SiteTable {
-    hosts: Vec<String>,
-    upstream: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TimeoutsTable {
-    request_head: Option<String>,
-    body_silence: Option<String>,
-    connect: Option<String>,
-    response_head: Option<String>,
-    lame_duck: Option<String>,
-    drain: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LimitsTable {
-    connections: Option<usize>,
-    requests: Option<usize>,
-    head: Option<String>,
-    headers: Option<usize>,
-    streams_per_connection: Option<u32>,
-    hold: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LedgerTable {
-    origin: Option<String>,
-    segment: Option<String>,
-    queue_entries: Option<usize>,
-    probe_interval: Option<String>,
-    claimed_per_second: Option<u32>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct IdentityTable {
-    fetch: Option<bool>,
-    lists_dir: Option<PathBuf>,
-    reverse_dns: Option<bool>,
-    nameserver: Option<String>,
-}
-
-/// The configuration is invalid: each string is one problem, ready to print.
+/// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub(crate) struct Invalid {
-    pub(crate) problems: Vec<String>,
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// Everything that is wrong with it.
+    #[error("{}", policy::render(diagnostics))]
+    Invalid { diagnostics: Vec<Diagnostic> },
 }
+
+/// Diagnostics shown of one file.
+const DIAGNOSTICS_MAX: usize = 200;
 
 /// Reads the file, if one is named, lays the flags over it and checks everything.
-pub(crate) fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Config, Invalid> {
-    let Some(path) = path else { return compile(File::default(), "command line", overrides) };
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Invalid { problems: vec![format!("{name}: cannot be read: {error}")] })?;
-    let file: File =
-        toml::from_str(&text).map_err(|error| Invalid { problems: vec![explain(&name, &text, &error)] })?;
-    compile(file, &name, overrides)
+pub(crate) fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
+    let source = match path {
+        None => Source { name: "command line".to_owned(), text: String::new() },
+        Some(path) => crate::policy_file::read(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.display().to_string(), source })?,
+    };
+    compile(source, overrides).map_err(|diagnostics| ConfigError::Invalid { diagnostics })
 }
 
-fn explain(name: &str, text: &str, error: &toml::de::Error) -> String {
-    let at = error.span().map_or(0, |span| span.start).min(text.len());
-    let line = text[..at].matches('\n').count() + 1;
-    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let column = text[start..at].chars().count() + 1;
-    let excerpt = text.lines().nth(line - 1).unwrap_or_default();
-    format!("{name}:{line}:{column}: {}\n    {excerpt}", error.message())
+/// Compiles a configuration's text.
+pub(crate) fn compile(source: Source, overrides: &Overrides) -> Result<Config, Vec<Diagnostic>> {
+    let report = Report::default();
+    let config = parse(&report, source, "the configuration", |fields| read(&report, fields, overrides));
+    if report.has_errors() { Err(report.finish(DIAGNOSTICS_MAX).1) } else { Ok(config) }
 }
 
-/// Collects problems while values are read.
-struct Reader<'a> {
-    name: &'a str,
-    problems: Vec<String>,
+/// One table of the file, read key by key.
+struct Table<'r, 'a, 'i> {
+    report: &'r Report,
+    fields: Fields<'a, 'i>,
 }
 
-impl Reader<'_> {
-    fn value<T>(
-        &mut self,
-        key: &str,
-        text: Option<&str>,
-        default: T,
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> T {
-        let Some(text) = text else { return default };
-        match read(text) {
-            Ok(value) => value,
-            Err(why) => {
-                self.problems.push(format!("{}: {key}: {why}", self.name));
-                default
+impl Table<'_, '_, '_> {
+    /// A value in a string, if the key is there and the string can be read.
+    fn value<T>(&self, text: Option<At<String>>, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = text?;
+        match read(&text.value) {
+            Ok(value) => Some(value),
+            Err(help) => {
+                self.report.error_help(text.place, format!("`{}` cannot be used here", text.value), help);
+                None
             }
         }
     }
 
-    fn duration(&mut self, key: &str, text: Option<&String>, default_secs: u64) -> Duration {
-        self.value(key, text.map(String::as_str), Duration::from_secs(default_secs), units::duration)
+    fn duration(&self, key: &'static str, default: Duration) -> Duration {
+        self.value(self.fields.string(key), units::duration).unwrap_or(default)
     }
 
-    fn address(&mut self, key: &str, text: Option<&str>, default: SocketAddr) -> SocketAddr {
-        self.value(key, text, default, |text| {
-            text.parse().map_err(|_| format!("`{text}` is not an address such as 0.0.0.0:8080"))
+    fn bytes(&self, key: &'static str, default: u64) -> u64 {
+        self.value(self.fields.quantity(key), units::bytes).unwrap_or(default)
+    }
+
+    fn count(&self, key: &'static str, default: usize) -> usize {
+        self.fields.positive(key).map_or(default, |at| usize::try_from(at.value).unwrap_or(usize::MAX))
+    }
+
+    fn flag(&self, key: &'static str, default: bool) -> bool {
+        self.fields.boolean(key).map_or(default, |at| at.value)
+    }
+
+    fn path(&self, key: &'static str) -> Option<PathBuf> {
+        self.fields.string(key).map(|at| PathBuf::from(at.value))
+    }
+
+    fn address(&self, text: Option<At<String>>) -> Option<SocketAddr> {
+        self.value(text, |text| {
+            text.parse().map_err(|_| "an address reads like 0.0.0.0:8080 or [::]:8080".to_owned())
         })
     }
 }
 
-fn compile(file: File, name: &str, overrides: &Overrides) -> Result<Config, Invalid> {
-    let mut reader = Reader { name, problems: Vec::new() };
-    let listeners = listeners(&file, overrides, &mut reader);
-    let sites = sites(&file, overrides, &mut reader);
-    let mode = reader.value("mode", file.mode.as_deref(), None, |word| match word {
-        "observe" => Ok(Some(policy::Mode::Observe)),
-        "enforce" => Ok(Some(policy::Mode::Enforce)),
-        _ => Err(format!("`{word}` is neither observe nor enforce")),
-    });
-    let mut trusted_proxies = Vec::new();
-    for text in &file.trusted_proxies {
-        match text.parse::<IpNet>().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()))
-        {
-            Ok(net) => trusted_proxies.push(net),
-            Err(_) => reader
-                .problems
-                .push(format!("{name}: trusted_proxies: `{text}` is not a network such as 10.0.0.0/8")),
-        }
-    }
-    let via = reader.value("via", file.via.as_deref(), None, |text| {
-        HeaderValue::from_str(&format!("1.1 {text}"))
-            .map(Some)
-            .map_err(|_| format!("`{text}` cannot stand in Via"))
-    });
-    let bytes = |reader: &mut Reader<'_>, key: &str, text: Option<&String>, default: u64| {
-        reader.value(key, text.map(String::as_str), default, units::bytes)
-    };
-    let default_admin = SocketAddr::from(([127, 0, 0, 1], 8402));
+fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Config {
+    let top = Table { report, fields };
+    let secs = Duration::from_secs;
     let config = Config {
-        listeners,
-        admin: overrides
-            .admin
-            .unwrap_or_else(|| reader.address("admin", file.admin.as_deref(), default_admin)),
-        state: overrides.state.clone().or(file.state).unwrap_or_else(|| PathBuf::from("byline-state")),
-        policy: overrides.policy.clone().or(file.policy),
-        mode: overrides.mode.or(mode),
-        sites,
-        trusted_proxies,
-        announce: Announce { forwarded: file.forwarded, via },
-        threads: file
-            .threads
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-            .clamp(1, 256),
-        timeouts: Timeouts {
-            request_head: reader.duration("timeouts.request_head", file.timeouts.request_head.as_ref(), 30),
-            body_silence: reader.duration("timeouts.body_silence", file.timeouts.body_silence.as_ref(), 60),
+        listeners: listeners(&top, overrides),
+        admin: top
+            .address(top.fields.string("admin"))
+            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8402))),
+        state: top.path("state").unwrap_or_else(|| PathBuf::from("byline-state")),
+        policy: top.path("policy"),
+        mode: top.value(top.fields.string("mode"), |word| {
+            Mode::parse(word).ok_or_else(|| "the modes are observe and enforce".to_owned())
+        }),
+        sites: sites(&top, overrides),
+        trusted_proxies: trusted_proxies(&top),
+        announce: Announce {
+            forwarded: top.flag("forwarded", false),
+            via: top.value(top.fields.string("via"), |name| {
+                HeaderValue::from_str(&format!("1.1 {name}"))
+                    .map_err(|_| "a name for Via is a word of visible ASCII characters".to_owned())
+            }),
+        },
+        threads: top.count("threads", std::thread::available_parallelism().map_or(1, usize::from)).min(256),
+        timeouts: section(&top, "timeouts", "`[timeouts]`", |table| Timeouts {
+            request_head: table.duration("request_head", secs(30)),
+            body_silence: table.duration("body_silence", secs(60)),
             upstream: UpstreamTimeouts {
-                connect: reader.duration("timeouts.connect", file.timeouts.connect.as_ref(), 5),
-                response_head: reader.duration(
-                    "timeouts.response_head",
-                    file.timeouts.response_head.as_ref(),
-                    60,
-                ),
+                connect: table.duration("connect", secs(5)),
+                response_head: table.duration("response_head", secs(60)),
             },
-            lame_duck: reader.duration("timeouts.lame_duck", file.timeouts.lame_duck.as_ref(), 0),
-            drain: reader.duration("timeouts.drain", file.timeouts.drain.as_ref(), 30),
-        },
-        limits: Limits {
-            connections: file.limits.connections.unwrap_or(16_384).max(1),
-            requests: file.limits.requests.unwrap_or(4_096).max(1),
-            head_bytes: bytes(&mut reader, "limits.head", file.limits.head.as_ref(), 64 << 10) as usize,
-            headers: file.limits.headers.unwrap_or(128).clamp(16, 1024),
-            streams_per_connection: file.limits.streams_per_connection.unwrap_or(128).max(1),
-            hold_bytes: bytes(&mut reader, "limits.hold", file.limits.hold.as_ref(), 64 << 20) as usize,
-        },
-        ledger: LedgerSettings {
-            origin: file.ledger.origin.unwrap_or_else(|| "localhost/ledger".to_owned()),
-            segment_bytes: bytes(&mut reader, "ledger.segment", file.ledger.segment.as_ref(), 64 << 20),
-            queue_entries: file.ledger.queue_entries.unwrap_or(8192).max(1),
-            probe_interval: reader.duration("ledger.probe_interval", file.ledger.probe_interval.as_ref(), 1),
-            claimed_per_second: file.ledger.claimed_per_second.unwrap_or(100),
-        },
-        identity: IdentitySettings {
-            fetch: file.identity.fetch.unwrap_or(true) && !overrides.offline,
-            lists_dir: file.identity.lists_dir,
-            reverse_dns: file.identity.reverse_dns.unwrap_or(true) && !overrides.offline,
-            nameserver: reader.value(
-                "identity.nameserver",
-                file.identity.nameserver.as_deref(),
-                None,
-                |text| {
-                    text.parse()
-                        .map(Some)
-                        .map_err(|_| format!("`{text}` is not an address such as 127.0.0.1:53"))
-                },
-            ),
-        },
+            lame_duck: table.duration("lame_duck", secs(0)),
+            drain: table.duration("drain", secs(30)),
+        }),
+        limits: section(&top, "limits", "`[limits]`", |table| Limits {
+            connections: table.count("connections", 16_384),
+            requests: table.count("requests", 4_096),
+            head_bytes: usize::try_from(table.bytes("head", 64 << 10)).unwrap_or(usize::MAX),
+            headers: table.count("headers", 128).clamp(16, 1024),
+            streams_per_connection: u32::try_from(table.count("streams_per_connection", 128))
+                .unwrap_or(u32::MAX),
+            hold_bytes: usize::try_from(table.bytes("hold", 64 << 20)).unwrap_or(usize::MAX),
+        }),
+        ledger: section(&top, "ledger", "`[ledger]`", |table| LedgerSettings {
+            origin: table
+                .fields
+                .string("origin")
+                .map_or_else(|| "localhost/ledger".to_owned(), |at| at.value),
+            segment_bytes: table.bytes("segment", 64 << 20),
+            queue_entries: table.count("queue_entries", 8192),
+            probe_interval: table.duration("probe_interval", secs(1)),
+            claimed_per_second: u32::try_from(table.count("claimed_per_second", 100)).unwrap_or(u32::MAX),
+        }),
+        identity: section(&top, "identity", "`[identity]`", |table| IdentitySettings {
+            fetch: table.flag("fetch", true) && !overrides.offline,
+            lists_dir: table.path("lists_dir"),
+            reverse_dns: table.flag("reverse_dns", true) && !overrides.offline,
+            nameserver: table.address(table.fields.string("nameserver")),
+        }),
     };
-    if reader.problems.is_empty() { Ok(config) } else { Err(Invalid { problems: reader.problems }) }
+    top.fields.finish();
+    Config {
+        admin: overrides.admin.unwrap_or(config.admin),
+        state: overrides.state.clone().unwrap_or(config.state),
+        policy: overrides.policy.clone().or(config.policy),
+        mode: overrides.mode.or(config.mode),
+        ..config
+    }
 }
 
-fn listeners(file: &File, overrides: &Overrides, reader: &mut Reader<'_>) -> Vec<Listener> {
-    let default = SocketAddr::from(([127, 0, 0, 1], 8080));
+/// Reads a table that may be missing: then every key has its default.
+fn section<T>(
+    top: &Table<'_, '_, '_>,
+    key: &'static str,
+    what: &'static str,
+    read: impl Fn(&Table<'_, '_, '_>) -> T,
+) -> T {
+    match top.fields.table(key, what) {
+        Some(fields) => {
+            let table = Table { report: top.report, fields };
+            let value = read(&table);
+            table.fields.finish();
+            value
+        }
+        None => {
+            let nothing = toml::de::DeTable::new();
+            let fields = Fields::new(top.report, &nothing, top.fields.place, what);
+            read(&Table { report: top.report, fields })
+        }
+    }
+}
+
+fn listeners(top: &Table<'_, '_, '_>, overrides: &Overrides) -> Vec<Listener> {
     let plain = |address| Listener { address, tls: None, proxy_protocol: false };
-    if let Some(address) = overrides.listen {
-        return vec![plain(address)];
-    }
-    let mut listeners = Vec::new();
-    if let Some(text) = &file.listen {
-        listeners.push(plain(reader.address("listen", Some(text), default)));
-    }
-    for table in &file.listener {
-        let address = reader.address("listener.address", Some(&table.address), default);
-        let tls = match (&table.certificate, &table.key) {
-            (Some(certificate), Some(key)) => {
-                Some(TlsFiles { certificate: certificate.clone(), key: key.clone() })
-            }
+    let mut listeners: Vec<Listener> =
+        top.address(top.fields.string("listen")).map(plain).into_iter().collect();
+    for fields in top.fields.tables("listener", "`[[listener]]`") {
+        let table = Table { report: top.report, fields };
+        let address = table.address(table.fields.required("address", "write address = \"0.0.0.0:443\""));
+        let tls = match (table.path("certificate"), table.path("key")) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
             (None, None) => None,
             _ => {
-                let why = "certificate and key go together";
-                reader.problems.push(format!("{}: listener {}: {why}", reader.name, table.address));
+                let help = "a TLS listener names both: certificate and key, PEM files";
+                top.report.error_help(table.fields.place, "certificate and key go together", help);
                 None
             }
         };
-        listeners.push(Listener { address, tls, proxy_protocol: table.proxy_protocol });
+        let proxy_protocol = table.flag("proxy_protocol", false);
+        table.fields.finish();
+        listeners.extend(address.map(|address| Listener { address, tls, proxy_protocol }));
     }
-    if listeners.is_empty() {
-        listeners.push(plain(default));
+    match overrides.listen {
+        Some(address) => vec![plain(address)],
+        None if listeners.is_empty() => vec![plain(SocketAddr::from(([127, 0, 0, 1], 8080)))],
+        None => listeners,
     }
-    listeners
 }
 
-fn sites(file: &File, overrides: &Overrides, reader: &mut Reader<'_>) -> Vec<Site> {
-    let everything = overrides.upstream.as_ref().or(file.upstream.as_ref());
-    let mut wanted: Vec<(Vec<String>, String)> =
-        file.site.iter().map(|site| (site.hosts.clone(), site.upstream.clone())).collect();
-    if let Some(upstream) = everything {
-        wanted.push((vec!["*".to_owned()], upstream.clone()));
-    }
-    if wanted.is_empty() {
-        reader.problems.push(format!(
-            "{}: no upstream: say --upstream http://127.0.0.1:8080, or write a [[site]] with hosts and upstream",
-            reader.name
-        ));
-    }
+fn sites(top: &Table<'_, '_, '_>, overrides: &Overrides) -> Vec<Site> {
     let mut sites = Vec::new();
-    for (id, (hosts, upstream)) in wanted.into_iter().enumerate() {
-        let hosts = hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
-        match Origin::parse(id, &upstream) {
+    let mut add =
+        |hosts: Vec<String>, upstream: &str, place: Place| match Origin::parse(sites.len(), upstream) {
             Ok(origin) => sites.push(Site { hosts, origin }),
-            Err(why) => reader.problems.push(format!("{}: {why}", reader.name)),
+            Err(why) => top.report.error(place, why),
+        };
+    for fields in top.fields.tables("site", "`[[site]]`") {
+        let table = Table { report: top.report, fields };
+        let place = table.fields.place;
+        let hosts = table.fields.strings("hosts");
+        let upstream = table.fields.required("upstream", "write upstream = \"http://127.0.0.1:3000\"");
+        if hosts.as_ref().is_none_or(Vec::is_empty) {
+            let help = "write hosts = [\"example.org\", \"*.example.org\"]";
+            top.report.error_help(place, "`[[site]]` names no hosts", help);
+        }
+        table.fields.finish();
+        let hosts = hosts.unwrap_or_default().into_iter().map(|at| at.value.to_ascii_lowercase()).collect();
+        if let Some(upstream) = upstream {
+            add(hosts, &upstream.value, upstream.place);
         }
     }
+    let file = top.fields.string("upstream");
+    let everything = overrides.upstream.clone().map(|url| (url, top.fields.place));
+    if let Some((url, place)) = everything.or(file.map(|at| (at.value, at.place))) {
+        add(vec!["*".to_owned()], &url, place);
+    }
+    if sites.is_empty() && !top.report.has_errors() {
+        let help = "say --upstream http://127.0.0.1:3000, or write a [[site]] with hosts and upstream";
+        top.report.error_help(top.fields.place, "there is no site to stand in front of", help);
+    }
     sites
+}
+
+fn trusted_proxies(top: &Table<'_, '_, '_>) -> Vec<IpNet> {
+    let mut trusted = Vec::new();
+    for At { value, place } in top.fields.strings("trusted_proxies").unwrap_or_default() {
+        match value.parse::<IpNet>().or_else(|_| value.parse::<std::net::IpAddr>().map(IpNet::from)) {
+            Ok(net) => trusted.push(net),
+            Err(_) => {
+                let help = "write a network such as 10.0.0.0/8, or an address";
+                top.report.error_help(place, format!("`{value}` is not a network"), help);
+            }
+        }
+    }
+    trusted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compiled(text: &str) -> Result<Config, Vec<Diagnostic>> {
+        compile(Source { name: "byline.toml".to_owned(), text: text.to_owned() }, &Overrides::default())
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_place() {
+        let text = "listen = \"nowhere\"\nthread = 2\n[timeouts]\nconnect = \"5\"\n[[site]]\nupstream = \"ftp://x\"\n\
+                    [[listener]]\naddress = \"127.0.0.1:1\"\nkey = \"k.pem\"\n";
+        let found = compiled(text).expect_err("five mistakes");
+        let places: Vec<(usize, usize)> = found.iter().map(|one| (one.line, one.column)).collect();
+        assert_eq!(places, [(1, 10), (2, 1), (4, 11), (5, 1), (6, 12), (7, 1)], "{}", policy::render(&found));
+    }
+
+    #[test]
+    fn a_full_configuration_reads_as_written() {
+        let text = "listen = \"127.0.0.1:0\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
+                    [[site]]\nhosts = [\"A.example\"]\nupstream = \"https://origin.example:8443\"\n\
+                    [limits]\nhead = \"32KiB\"\n[timeouts]\nconnect = \"250ms\"\n[identity]\nfetch = false\n";
+        let config = compiled(text).expect("a configuration");
+        assert_eq!(config.sites[0].hosts, ["a.example"]);
+        assert_eq!(config.limits.head_bytes, 32 << 10);
+        assert_eq!(config.timeouts.upstream.connect, Duration::from_millis(250));
+        assert_eq!(config.trusted_proxies.len(), 2);
+        assert!(!config.identity.fetch && config.identity.reverse_dns);
+    }
 }

@@ -28,15 +28,23 @@ pub(crate) fn load(
     let Some(path) = path else { return Ok((PolicySnapshot::observe_only(), Vec::new())) };
     let source = read(path)
         .map_err(|source| PolicyFileError::Unreadable { path: path.display().to_string(), source })?;
+    compile(source, mode).map_err(|diagnostics| PolicyFileError::Invalid { diagnostics })
+}
+
+/// Compiles a policy whose includes are files beside the one that names them.
+pub(crate) fn compile(
+    source: Source,
+    mode: Option<Mode>,
+) -> Result<(PolicySnapshot, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut include = |wanted: &str, from: &str| {
         let beside: PathBuf = Path::new(from).parent().unwrap_or(Path::new("")).join(wanted);
         read(&beside).map_err(|error| format!("{}: {error}", beside.display()))
     };
     PolicySnapshot::compile(source, mode, &mut include)
-        .map_err(|diagnostics| PolicyFileError::Invalid { diagnostics })
 }
 
-fn read(path: &Path) -> std::io::Result<Source> {
+/// Reads a text of bounded length.
+pub(crate) fn read(path: &Path) -> std::io::Result<Source> {
     let bytes = std::fs::metadata(path)?.len();
     if bytes > POLICY_BYTES_MAX {
         let why = format!("{bytes} bytes are more than the {POLICY_BYTES_MAX} that a policy may have");

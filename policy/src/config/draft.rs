@@ -2,9 +2,9 @@
 
 use toml::de::DeTable;
 
-use super::fields::{At, Fields, Place, Report};
 use super::quantity::{byte_count, duration_secs};
 use crate::diagnostic::suggest;
+use crate::fields::{At, Fields, Place, Report};
 use crate::glob::PathGlob;
 use crate::pattern::{HostPattern, MediaPattern};
 use crate::rule::Rungs;

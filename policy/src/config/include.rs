@@ -5,8 +5,8 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use super::draft::{self, Draft};
-use super::fields::{At, Place, Report};
 use crate::diagnostic::suggest;
+use crate::fields::{At, Place, Report};
 use crate::{Include, Source};
 
 /// Bytes of one text.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::fields::Report;
 use crate::PolicySnapshot;
+use crate::fields::Report;
 
 /// Looks for rules that can never decide: for each of their combinations another rule, asked before, has the same
 /// conditions.

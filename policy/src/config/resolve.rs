@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use super::draft::{
     AccountDraft, ChargeDraft, CrawlerDraft, Draft, HolderDraft, RuleDraft, SiteDraft, WorkDraft, is_url,
 };
-use super::fields::{At, Place, Report};
 use crate::crawler::SPOOF_OPERATOR;
 use crate::diagnostic::suggest;
+use crate::fields::{At, Place, Report};
 use crate::glob::PathGlob;
 use crate::money::parse_nano;
 use crate::pattern::HostPattern;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use policy::{Diagnostic, Mode, PolicySnapshot, Severity, Source, render};
+use policy::{Diagnostic, Severity, Source, render};
 use serde_json::{Value, json};
 
-/// The largest text that is read.
-const TEXT_BYTES_MAX: u64 = 4 << 20;
+use crate::config::{self, Overrides};
+use crate::policy_file;
 
 /// Arguments of `byline check`.
 #[derive(Debug, clap::Args)]
@@ -68,7 +68,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn check_file(path: &Path) -> Checked {
     let file = path.display().to_string();
-    let source = match read(path) {
+    let source = match policy_file::read(path) {
         Ok(source) => source,
         Err(error) => {
             let nowhere = Source { name: file.clone(), text: String::new() };
@@ -78,10 +78,10 @@ fn check_file(path: &Path) -> Checked {
         }
     };
     if is_configuration(path, &source.text) {
-        let diagnostics = check_configuration(path, &source);
+        let diagnostics = config::compile(source, &Overrides::default()).err().unwrap_or_default();
         return Checked { file, kind: "configuration", summary: "a configuration".to_owned(), diagnostics };
     }
-    match compile(source, None) {
+    match policy_file::compile(source, None) {
         Ok((snapshot, diagnostics)) => {
             let rules = snapshot.rule_names().count().saturating_sub(2);
             let summary = format!(
@@ -105,38 +105,6 @@ fn is_configuration(path: &Path, text: &str) -> bool {
         ["listen", "listener", "upstream", "serve", "state", "admin", "ledger", "timeouts"];
     let (table, _) = toml::de::DeTable::parse_recoverable(text);
     table.get_ref().keys().any(|key| KEYS.contains(&key.get_ref().as_ref()))
-}
-
-/// What is wrong with a configuration. So far: whether it is TOML.
-fn check_configuration(_path: &Path, source: &Source) -> Vec<Diagnostic> {
-    let (_, errors) = toml::de::DeTable::parse_recoverable(&source.text);
-    errors
-        .iter()
-        .map(|error| {
-            Diagnostic::error(source, error.span().unwrap_or(0..0), error.message().replace('\n', "; "))
-        })
-        .collect()
-}
-
-/// Compiles a policy whose includes are files beside the one that names them.
-pub(super) fn compile(
-    source: Source,
-    mode: Option<Mode>,
-) -> Result<(PolicySnapshot, Vec<Diagnostic>), Vec<Diagnostic>> {
-    PolicySnapshot::compile(source, mode, &mut |wanted, from| {
-        let beside = Path::new(from).parent().unwrap_or(Path::new("")).join(wanted);
-        read(&beside).map_err(|error| format!("{}: {error}", beside.display()))
-    })
-}
-
-/// Reads a text of bounded length.
-pub(super) fn read(path: &Path) -> std::io::Result<Source> {
-    let bytes = std::fs::metadata(path)?.len();
-    if bytes > TEXT_BYTES_MAX {
-        let why = format!("{bytes} bytes are more than {TEXT_BYTES_MAX}");
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
-    }
-    Ok(Source { name: path.display().to_string(), text: std::fs::read_to_string(path)? })
 }
 
 fn print_text(checked: &[Checked]) {

@@ -13,7 +13,8 @@ use policy::{
 };
 use serde_json::{Value, json};
 
-use super::check::{self, Format};
+use super::check::Format;
+use crate::policy_file;
 
 /// Arguments of `byline explain`.
 #[derive(Debug, clap::Args)]
@@ -105,11 +106,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn load(path: Option<&Path>, mode: Option<Mode>) -> anyhow::Result<Option<PolicySnapshot>> {
     let default = Path::new("policy.toml");
     let source = match path {
-        Some(path) => check::read(path).with_context(|| format!("{} cannot be read", path.display()))?,
-        None if default.exists() => check::read(default).context("policy.toml cannot be read")?,
+        Some(path) => {
+            policy_file::read(path).with_context(|| format!("{} cannot be read", path.display()))?
+        }
+        None if default.exists() => policy_file::read(default).context("policy.toml cannot be read")?,
         None => policy::PolicySnapshot::observe_only().sources()[0].clone(),
     };
-    match check::compile(source, mode) {
+    match policy_file::compile(source, mode) {
         Ok((snapshot, warnings)) => {
             if !warnings.is_empty() {
                 eprintln!("{}", render(&warnings));

@@ -80,7 +80,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = match config::load(args.config.as_deref(), &overrides) {
         Ok(config) => config,
         Err(invalid) => {
-            eprintln!("{invalid}");
+            eprint!("{invalid}");
             return Ok(ExitCode::from(super::INVALID_CONFIGURATION));
         }
     };

@@ -12,22 +12,27 @@ use crate::diagnostic::{Diagnostic, Severity, suggest};
 
 /// A range of bytes in one of the texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Place {
-    pub(crate) file: usize,
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+pub struct Place {
+    /// Number of the text in its [`Report`].
+    pub file: usize,
+    /// First byte.
+    pub start: usize,
+    /// The byte after the last.
+    pub end: usize,
 }
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(crate) struct At<T> {
-    pub(crate) value: T,
-    pub(crate) place: Place,
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Its place.
+    pub place: Place,
 }
 
 /// The texts, and what was found in them.
 #[derive(Default)]
-pub(crate) struct Report {
+pub struct Report {
     sources: RefCell<Vec<Arc<Source>>>,
     found: RefCell<Vec<(Place, Diagnostic)>>,
     /// Places of mistakes against TOML itself: what else is wrong in such a line follows from them.
@@ -36,41 +41,48 @@ pub(crate) struct Report {
 
 impl Report {
     /// Takes a text in; its index is its file number.
-    pub(crate) fn add(&self, source: Arc<Source>) -> usize {
+    pub fn add(&self, source: Arc<Source>) -> usize {
         self.sources.borrow_mut().push(source);
         self.sources.borrow().len() - 1
     }
 
-    pub(crate) fn has_source(&self, name: &str) -> bool {
+    /// Whether a text of that name was taken in.
+    pub fn has_source(&self, name: &str) -> bool {
         self.sources.borrow().iter().any(|source| source.name == name)
     }
 
-    pub(crate) fn name(&self, file: usize) -> String {
+    /// The name of a text.
+    pub fn name(&self, file: usize) -> String {
         self.sources.borrow()[file].name.clone()
     }
 
-    pub(crate) fn has_errors(&self) -> bool {
+    /// Whether an error was found; warnings do not count.
+    pub fn has_errors(&self) -> bool {
         self.found.borrow().iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error)
     }
 
-    pub(crate) fn source_count(&self) -> usize {
+    /// How many texts were taken in.
+    pub fn source_count(&self) -> usize {
         self.sources.borrow().len()
     }
 
-    pub(crate) fn error(&self, place: Place, message: impl Into<String>) {
+    /// Reports an error.
+    pub fn error(&self, place: Place, message: impl Into<String>) {
         self.push(Severity::Error, place, message.into(), None);
     }
 
-    pub(crate) fn error_help(&self, place: Place, message: impl Into<String>, help: impl Into<String>) {
+    /// Reports an error, and what would be right.
+    pub fn error_help(&self, place: Place, message: impl Into<String>, help: impl Into<String>) {
         self.push(Severity::Error, place, message.into(), Some(help.into()));
     }
 
-    pub(crate) fn warning(&self, place: Place, message: impl Into<String>, help: impl Into<String>) {
+    /// Reports a warning.
+    pub fn warning(&self, place: Place, message: impl Into<String>, help: impl Into<String>) {
         self.push(Severity::Warning, place, message.into(), Some(help.into()));
     }
 
     /// A mistake against TOML itself.
-    pub(crate) fn syntax_error(&self, place: Place, message: &str) {
+    pub fn syntax_error(&self, place: Place, message: &str) {
         self.syntax.borrow_mut().push(place);
         let mut lines = message.lines();
         let first = lines.next().unwrap_or("not TOML").to_owned();
@@ -79,7 +91,7 @@ impl Report {
     }
 
     /// 1-based line and column.
-    pub(crate) fn position(&self, place: Place) -> (usize, usize) {
+    pub fn position(&self, place: Place) -> (usize, usize) {
         let sources = self.sources.borrow();
         let (line, column, ..) = crate::diagnostic::locate(&sources[place.file].text, place.start..place.end);
         (line, column)
@@ -94,7 +106,7 @@ impl Report {
     }
 
     /// The texts and what was found, in the order of the texts.
-    pub(crate) fn finish(self, at_most: usize) -> (Vec<Source>, Vec<Diagnostic>) {
+    pub fn finish(self, at_most: usize) -> (Vec<Source>, Vec<Diagnostic>) {
         let syntax: Vec<(usize, usize)> =
             self.syntax.borrow().iter().map(|place| (place.file, self.position(*place).0)).collect();
         let syntax_places = self.syntax.borrow().clone();
@@ -110,11 +122,28 @@ impl Report {
     }
 }
 
+/// Parses a text and hands its top table to `read`; mistakes against TOML itself are reported and passed over.
+pub fn parse<T>(
+    report: &Report,
+    source: Source,
+    what: &'static str,
+    read: impl FnOnce(Fields<'_, '_>) -> T,
+) -> T {
+    let source = Arc::new(source);
+    let file = report.add(Arc::clone(&source));
+    let (table, errors) = DeTable::parse_recoverable(&source.text);
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        report.syntax_error(Place { file, start: span.start, end: span.end }, error.message());
+    }
+    read(Fields::new(report, table.get_ref(), Place { file, start: 0, end: 0 }, what))
+}
+
 /// A table that is being read. Every key that is asked for becomes a known one; [`Fields::finish`] reports the others.
-pub(crate) struct Fields<'a, 'i> {
+pub struct Fields<'a, 'i> {
     table: &'a DeTable<'i>,
     /// The table itself: where a missing key is missed.
-    pub(crate) place: Place,
+    pub place: Place,
     /// How a message calls it: "`[[rule]]`".
     what: &'static str,
     report: &'a Report,
@@ -124,7 +153,8 @@ pub(crate) struct Fields<'a, 'i> {
 }
 
 impl<'a, 'i> Fields<'a, 'i> {
-    pub(crate) fn new(
+    /// Starts reading a table that messages call `what`.
+    pub fn new(
         report: &'a Report,
         table: &'a DeTable<'i>,
         place: Place,
@@ -159,11 +189,12 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// Where a key stands.
-    pub(crate) fn key(&self, key: &'static str) -> Option<Place> {
+    pub fn key(&self, key: &'static str) -> Option<Place> {
         self.raw(key).map(|(place, _)| place)
     }
 
-    pub(crate) fn string(&self, key: &'static str) -> Option<At<String>> {
+    /// A string.
+    pub fn string(&self, key: &'static str) -> Option<At<String>> {
         let (_, value) = self.raw(key)?;
         match value.get_ref() {
             DeValue::String(text) => Some(At { value: text.to_string(), place: self.at(value.span()) }),
@@ -175,7 +206,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// A string that must be there.
-    pub(crate) fn required(&self, key: &'static str, help: &str) -> Option<At<String>> {
+    pub fn required(&self, key: &'static str, help: &str) -> Option<At<String>> {
         if self.raw(key).is_none() {
             self.missing.borrow_mut().push((key, help.to_owned()));
         }
@@ -183,7 +214,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// A string or an array of strings. `None` if the key is missing or nothing in it can be used.
-    pub(crate) fn strings(&self, key: &'static str) -> Option<Vec<At<String>>> {
+    pub fn strings(&self, key: &'static str) -> Option<Vec<At<String>>> {
         let (_, value) = self.raw(key)?;
         match value.get_ref() {
             DeValue::String(text) => Some(vec![At { value: text.to_string(), place: self.at(value.span()) }]),
@@ -206,7 +237,8 @@ impl<'a, 'i> Fields<'a, 'i> {
         }
     }
 
-    pub(crate) fn boolean(&self, key: &'static str) -> Option<At<bool>> {
+    /// `true` or `false`.
+    pub fn boolean(&self, key: &'static str) -> Option<At<bool>> {
         let (_, value) = self.raw(key)?;
         match value.get_ref() {
             DeValue::Boolean(flag) => Some(At { value: *flag, place: self.at(value.span()) }),
@@ -218,7 +250,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// A positive integer.
-    pub(crate) fn positive(&self, key: &'static str) -> Option<At<u64>> {
+    pub fn positive(&self, key: &'static str) -> Option<At<u64>> {
         let (_, value) = self.raw(key)?;
         let place = self.at(value.span());
         match value.get_ref() {
@@ -238,7 +270,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// An integer or a string with a unit, as text.
-    pub(crate) fn quantity(&self, key: &'static str) -> Option<At<String>> {
+    pub fn quantity(&self, key: &'static str) -> Option<At<String>> {
         let (_, value) = self.raw(key)?;
         let place = self.at(value.span());
         match value.get_ref() {
@@ -254,7 +286,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// A table, inline or not.
-    pub(crate) fn table(&self, key: &'static str, what: &'static str) -> Option<Fields<'a, 'i>> {
+    pub fn table(&self, key: &'static str, what: &'static str) -> Option<Fields<'a, 'i>> {
         let (key_place, value) = self.raw(key)?;
         match value.get_ref() {
             DeValue::Table(table) => Some(Fields::new(self.report, table, key_place, what)),
@@ -266,7 +298,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// An array of tables: `[[key]]`.
-    pub(crate) fn tables(&self, key: &'static str, what: &'static str) -> Vec<Fields<'a, 'i>> {
+    pub fn tables(&self, key: &'static str, what: &'static str) -> Vec<Fields<'a, 'i>> {
         let Some((key_place, value)) = self.raw(key) else { return Vec::new() };
         let DeValue::Array(items) = value.get_ref() else {
             self.report.error_help(
@@ -289,14 +321,14 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// Reports a key that has its meaning elsewhere.
-    pub(crate) fn misplaced(&self, key: &'static str, help: &str) {
+    pub fn misplaced(&self, key: &'static str, help: &str) {
         if let Some((place, _)) = self.raw(key) {
             self.report.error_help(place, format!("`{key}` has no place in {}", self.what), help);
         }
     }
 
     /// Reports the keys that nobody asked for, and those that are missing and are not among them under another name.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         let known = self.known.into_inner();
         let mut missing = self.missing.into_inner();
         for (key, _) in self.table.iter() {

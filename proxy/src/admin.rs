@@ -94,6 +94,9 @@ fn answer<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
 fn metrics_text(admin: &Admin) -> Response<Full<Bytes>> {
     let shared = &admin.shared;
     shared.telemetry.ledger(&ledger_figures(shared));
+    for list in shared.identity.lists() {
+        shared.telemetry.list_age(&list.url, list.age);
+    }
     shared.telemetry.held_bytes(shared.holds.held() as u64);
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", shared.telemetry.render().into())
 }

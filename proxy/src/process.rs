@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::config::Config;
-use crate::identity::Identity;
+use crate::evidence::{Identity, IdentityOptions};
 use crate::policy_file::{self, PolicyFileError};
 use crate::reverse::Sites;
 use crate::server::{self, Bound, Phase};
@@ -87,12 +87,19 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Process> {
         .with_context(|| format!("cannot open the ledger in {}", directory.display()))?;
     info!(recovery = ?ledger.recovery(), "ledger open");
 
-    let telemetry = Telemetry::new(env!("CARGO_PKG_VERSION"));
+    let telemetry = Arc::new(Telemetry::new(env!("CARGO_PKG_VERSION")));
     telemetry.policy_active(&policy);
     telemetry.reloaded(true, unix_seconds());
     let limits = config.limits;
     let shared = Arc::new(Shared {
-        identity: Identity::start(&config.identity, &config.state, &policy)?,
+        identity: Identity::start(
+            IdentityOptions::new(&config.identity, &config.state),
+            policy.directory(),
+            {
+                let telemetry = Arc::clone(&telemetry);
+                Box::new(move |lookup| telemetry.looked_up(lookup))
+            },
+        )?,
         options: Options {
             trusted_proxies: config.trusted_proxies,
             announce: config.announce,
@@ -176,6 +183,7 @@ impl PolicyPlace {
         on_this_thread(record_policy(shared, &policy)).map_err(|why| ReloadError::Unrecorded { why })?;
         let digest = Arc::clone(policy.digest());
         shared.telemetry.policy_active(&policy);
+        shared.identity.follow(policy.directory());
         shared.policy.store(Arc::new(policy));
         Ok(digest)
     }

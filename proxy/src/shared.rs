@@ -13,8 +13,8 @@ use policy::PolicySnapshot;
 use tokio::sync::Semaphore;
 
 use crate::config::{Limits, Timeouts};
+use crate::evidence::Identity;
 use crate::headers::Announce;
-use crate::identity::Identity;
 use crate::reverse::Sites;
 
 /// The options of the data path, fixed at start.
@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) ledger: LedgerDoor,
     pub(crate) derived: Arc<Derived>,
     pub(crate) rollups: Rollups,
-    pub(crate) telemetry: Telemetry,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) client_tls: Arc<rustls::ClientConfig>,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) holds: HoldBudget,

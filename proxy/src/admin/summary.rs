@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::evidence::{IdentityCounts, ListOrigin, ListStatus};
 use crate::shared::{self, Shared};
 
 /// A moment's summary, for JSON and for the page.
@@ -15,6 +16,9 @@ pub(crate) struct Summary {
     pub(crate) policy: Arc<policy::PolicySnapshot>,
     pub(crate) uptime_seconds: u64,
     pub(crate) state_dir: String,
+    pub(crate) lists: Vec<ListStatus>,
+    pub(crate) reverse_dns: IdentityCounts,
+    pub(crate) answers: usize,
 }
 
 impl Summary {
@@ -29,6 +33,9 @@ impl Summary {
             policy: shared.policy.load_full(),
             uptime_seconds: shared.started.elapsed().as_secs(),
             state_dir: shared.state_dir.display().to_string(),
+            lists: shared.identity.lists(),
+            reverse_dns: shared.identity.counts(),
+            answers: shared.identity.answers(),
         }
     }
 
@@ -81,6 +88,7 @@ impl Summary {
                 })
             })
             .collect();
+        let lists: Vec<Value> = self.lists.iter().map(list_json).collect();
         let summary = json!({
             "month": self.month,
             "currency": self.policy.currency().as_str(),
@@ -95,9 +103,29 @@ impl Summary {
                 "bytes": self.ledger.bytes,
                 "segments": self.ledger.segments,
             },
+            "lists": lists,
+            "reverse_dns": {
+                "answers": self.answers,
+                "lookups": self.reverse_dns.lookups,
+                "lookups_failed": self.reverse_dns.lookups_failed,
+                "lookups_refused": self.reverse_dns.lookups_refused,
+                "waits_expired": self.reverse_dns.waits_expired,
+            },
             "uptime_seconds": self.uptime_seconds,
             "version": env!("CARGO_PKG_VERSION"),
         });
         format!("{summary:#}\n")
     }
+}
+
+fn list_json(list: &ListStatus) -> Value {
+    json!({
+        "url": list.url,
+        "state": list.state.as_str(),
+        "origin": list.origin.map(ListOrigin::as_str),
+        "age_seconds": list.age.map(|age| age.as_secs()),
+        "created": list.created,
+        "entries": list.entries,
+        "failure": list.failure,
+    })
 }

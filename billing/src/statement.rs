@@ -22,8 +22,10 @@ use policy::{Currency, decimal, divide_half_even};
 
 use crate::books::{Books, BooksError, Filter, Finding, GapRow, Page, RollupRow, TextId, UsageRow};
 use crate::rate::rate;
+pub(crate) use line::quantity_text;
 pub use line::{Line, LineKey, Priced, Ranges};
 pub use period::{Period, PeriodError};
+pub(crate) use table::columns;
 
 /// Findings that a statement names one by one; more are only counted.
 const FINDINGS_MAX: usize = 100;

@@ -125,7 +125,7 @@ impl Line {
 }
 
 /// A measure as a decimal number of units, exactly.
-fn quantity_text(quantity: u128, unit: Unit) -> String {
+pub(crate) fn quantity_text(quantity: u128, unit: Unit) -> String {
     let nano_each = 1_000_000_000 / u128::from(unit.size());
     decimal(i128::try_from(quantity * nano_each).unwrap_or(i128::MAX))
 }

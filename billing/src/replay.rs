@@ -102,8 +102,11 @@ impl<'p> Replay<'p> {
         registry: &'p PolicySnapshot,
         settings: &'p Settings,
     ) -> Replay<'p> {
-        let judges: Vec<Judge<'p>> =
-            [Some(policy.unwrap_or(registry)), against].into_iter().flatten().map(|one| Judge::new(one, settings)).collect();
+        let judges: Vec<Judge<'p>> = [Some(policy.unwrap_or(registry)), against]
+            .into_iter()
+            .flatten()
+            .map(|one| Judge::new(one, settings))
+            .collect();
         let rows = judges[0].policy().directory().rows().len();
         Replay {
             judges,

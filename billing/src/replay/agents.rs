@@ -47,7 +47,9 @@ mod tests {
 
     #[test]
     fn bots_are_told_from_browsers() {
-        for bot in ["NewCrawler/1.0", "x (+https://x.example/about)", "MegaSpider", "somebot", "Page-Fetcher/2"] {
+        for bot in
+            ["NewCrawler/1.0", "x (+https://x.example/about)", "MegaSpider", "somebot", "Page-Fetcher/2"]
+        {
             assert!(looks_like_bot(bot), "{bot}");
         }
         for browser in [

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use metrics::Outcome;
 use policy::{
-    Admission, Class, Crawler, CrawlerRow, Evidence, Limit, Offer, OfferError, PolicySnapshot, RangeList, Refusal,
-    Release, ResponseHead, ReverseDnsAnswer, Terms, Unit, Verdict, Work, admit, identify, is_local, release, weigh,
+    Admission, Class, Crawler, CrawlerRow, Evidence, Limit, Offer, OfferError, PolicySnapshot, Refusal,
+    Release, ResponseHead, ReverseDnsAnswer, Terms, Unit, Verdict, Work, admit, identify, is_local, release,
+    weigh,
 };
 
 use super::Settings;
@@ -83,12 +84,22 @@ struct Decision {
 }
 
 enum Answer {
-    Deliver { terms: Terms, charge: bool },
-    Refuse { status: u16, unit: Option<Unit>, price_nano: Option<i64>, max_nano: Option<i64> },
+    Deliver {
+        terms: Terms,
+        charge: bool,
+    },
+    Refuse {
+        status: u16,
+        unit: Option<Unit>,
+        price_nano: Option<i64>,
+        max_nano: Option<i64>,
+    },
     /// Rules by content type would say different things, and the log has none.
     NeedsContentType,
     /// The price is by the words of the text.
-    NeedsWords { most_nano: i64 },
+    NeedsWords {
+        most_nano: i64,
+    },
     /// It depends on the length as well: asked again with it.
     ByLength,
 }
@@ -200,7 +211,9 @@ impl<'p> Judge<'p> {
     pub(super) fn lines(&self) -> Vec<LogLine> {
         let mut lines = self.lines.clone();
         lines.retain(|line| line.fetches + line.refused > 0);
-        lines.sort_by(|a, b| (&a.operator, &a.crawler, &a.holder, a.unit).cmp(&(&b.operator, &b.crawler, &b.holder, b.unit)));
+        lines.sort_by(|a, b| {
+            (&a.operator, &a.crawler, &a.holder, a.unit).cmp(&(&b.operator, &b.crawler, &b.holder, b.unit))
+        });
         lines
     }
 
@@ -223,7 +236,7 @@ impl<'p> Judge<'p> {
         let evidence = match client_address(event, self.settings) {
             Some(address) => {
                 let lists = |url: &str| self.settings.lists.get(url);
-                weigh(self.row(row), address, &lists as &dyn Fn(&str) -> Option<&RangeList>, &ReverseDnsAnswer::Unknown)
+                weigh(self.row(row), address, &lists, &ReverseDnsAnswer::Unknown)
             }
             None => Evidence::None,
         };
@@ -245,7 +258,8 @@ impl<'p> Judge<'p> {
     /// The work that is asked for; `None` if the path is ambiguous.
     fn work(&mut self, event: &Event<'_>) -> Option<u32> {
         let host: &[u8] = if event.host.is_empty() { self.settings.host.as_bytes() } else { &event.host };
-        let scheme: &[u8] = if event.scheme.is_empty() { self.settings.scheme.as_bytes() } else { &event.scheme };
+        let scheme: &[u8] =
+            if event.scheme.is_empty() { self.settings.scheme.as_bytes() } else { &event.scheme };
         self.scratch.clear();
         self.scratch.extend_from_slice(scheme);
         self.scratch.push(b' ');
@@ -413,7 +427,8 @@ impl<'p> Judge<'p> {
                 line.would_refuse += u64::from(terms.would_refuse.is_some());
                 if let Some(price) = &terms.charge {
                     let max_nano = price.max.map(|max| max.nano);
-                    let facts = facts(*charge, Some(price.unit), Some(price.price.nano), max_nano, terms.owed);
+                    let facts =
+                        facts(*charge, Some(price.unit), Some(price.price.nano), max_nano, terms.owed);
                     let mut rated = rate(&facts);
                     if rated.quantity > 0 && self.is_repeat(crawler, work, event, terms) {
                         rated = rate(&Facts { repeat: true, ..facts });
@@ -548,8 +563,9 @@ fn rule_of(release: &Release) -> &str {
 /// `X-Forwarded-For` that is neither.
 fn client_address(event: &Event<'_>, settings: &Settings) -> Option<IpAddr> {
     let peer = parse_address(&event.address);
-    let is_ours =
-        |address: IpAddr| is_local(address) || settings.trusted_proxies.iter().any(|net| net.contains(&address));
+    let is_ours = |address: IpAddr| {
+        is_local(address) || settings.trusted_proxies.iter().any(|net| net.contains(&address))
+    };
     if event.forwarded_for.is_empty() || peer.is_some_and(|peer| !is_ours(peer)) {
         return peer;
     }

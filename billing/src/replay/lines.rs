@@ -88,7 +88,11 @@ mod tests {
         text.extend(std::iter::repeat_n(b'x', 3 * LINE_BYTES_MAX));
         text.extend(b"\nlast");
         for piece in [7, 4_096, usize::MAX] {
-            assert_eq!(lines(&text, piece), [Some(b"first".to_vec()), None, Some(b"last".to_vec())], "{piece}");
+            assert_eq!(
+                lines(&text, piece),
+                [Some(b"first".to_vec()), None, Some(b"last".to_vec())],
+                "{piece}"
+            );
         }
     }
 

@@ -182,9 +182,7 @@ impl Report {
         let time = |secs: i64| {
             jiff::Timestamp::from_second(secs).map_or_else(|_| secs.to_string(), |time| time.to_string())
         };
-        let named = |(name, count): &(String, Count), key: &str| {
-            json!({ key: name, "fetches": count.fetches, "bytes": count.bytes })
-        };
+        let named = |(name, count): &(String, Count), key: &str| json!({ key: name, "fetches": count.fetches, "bytes": count.bytes });
         json!({
             "period": self.period.map(|(from, to)| json!({ "from": time(from), "to": time(to) })),
             "lines": self.lines,
@@ -331,11 +329,12 @@ impl Replay<'_> {
             }
         }
         crawlers.sort_by(|a, b| b.all.fetches.cmp(&a.all.fetches).then(a.crawler.cmp(&b.crawler)));
-        let others = others.into_iter().filter(|(_, all, _)| all.fetches > 0).map(|(class, all, mut names)| {
-            names.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-            let names = names.into_iter().take(6).map(|(_, name)| name).collect();
-            ClassReport { class: class.as_str(), all, names }
-        });
+        let others =
+            others.into_iter().filter(|(_, all, _)| all.fetches > 0).map(|(class, all, mut names)| {
+                names.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+                let names = names.into_iter().take(6).map(|(_, name)| name).collect();
+                ClassReport { class: class.as_str(), all, names }
+            });
         let others = others.collect();
 
         let (unknown_bots, bots_partial) = self.unknown_bots.most(NAMED);
@@ -366,9 +365,8 @@ impl Replay<'_> {
 
 fn policy_report(judge: &Judge<'_>, registry: &PolicySnapshot) -> PolicyReport {
     let policy = judge.policy();
-    let was_search_engine = |token: &str| {
-        registry.directory().row(token).is_some_and(|row| row.class == Class::SearchEngine)
-    };
+    let was_search_engine =
+        |token: &str| registry.directory().row(token).is_some_and(|row| row.class == Class::SearchEngine);
     let touched = policy.directory().rows().iter().filter(|row| is_ai(row) && was_search_engine(&row.token));
     PolicyReport {
         name: policy.sources().first().map_or_else(String::new, |source| source.name.clone()),

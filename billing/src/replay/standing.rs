@@ -57,7 +57,8 @@ impl Usage {
     fn exhausted(&self, limit: &Limit, operator: &str) -> bool {
         let key = (limit.rule.clone(), Arc::from(operator), self.period_start(limit));
         let (requests, bytes) = self.windows.get(&key).copied().unwrap_or_default();
-        limit.requests.is_some_and(|budget| requests >= budget) || limit.bytes.is_some_and(|budget| bytes >= budget)
+        limit.requests.is_some_and(|budget| requests >= budget)
+            || limit.bytes.is_some_and(|budget| bytes >= budget)
     }
 
     fn affords(&self, policy: &PolicySnapshot, operator: &str, amount: Money) -> bool {
@@ -80,7 +81,9 @@ impl Question {
     pub(super) fn has_same_answer(&self, usage: &Usage, policy: &PolicySnapshot) -> bool {
         match self {
             Question::Exhausted { limit, operator, answer } => usage.exhausted(limit, operator) == *answer,
-            Question::Affords { operator, amount, answer } => usage.affords(policy, operator, *amount) == *answer,
+            Question::Affords { operator, amount, answer } => {
+                usage.affords(policy, operator, *amount) == *answer
+            }
         }
     }
 }

@@ -30,8 +30,9 @@ pub(super) fn write(report: &Report) -> String {
 }
 
 fn overview(out: &mut String, report: &Report) {
-    let time =
-        |secs: i64| jiff::Timestamp::from_second(secs).map_or_else(|_| secs.to_string(), |time| time.to_string());
+    let time = |secs: i64| {
+        jiff::Timestamp::from_second(secs).map_or_else(|_| secs.to_string(), |time| time.to_string())
+    };
     if let Some((from, to)) = report.period {
         let _ = writeln!(out, "The log covers {} to {} (UTC).", time(from), time(to));
     }
@@ -47,7 +48,12 @@ fn overview(out: &mut String, report: &Report) {
         }
     );
     if report.skipped > 0 {
-        let _ = writeln!(out, "{} of {} lines could not be read, the first of them:", grouped(report.skipped), grouped(report.lines));
+        let _ = writeln!(
+            out,
+            "{} of {} lines could not be read, the first of them:",
+            grouped(report.skipped),
+            grouped(report.lines)
+        );
         for skipped in &report.first_skipped {
             let _ = writeln!(out, "    {}:{}: {}", skipped.file, skipped.line, skipped.why);
         }
@@ -72,7 +78,8 @@ fn crawlers(out: &mut String, report: &Report) {
         bytes(size),
         share(size, report.requests.bytes)
     );
-    let header = ["crawler", "operator", "purpose", "fetches", "share", "bytes", "verified", "unverified", "spoofed"];
+    let header =
+        ["crawler", "operator", "purpose", "fetches", "share", "bytes", "verified", "unverified", "spoofed"];
     let mut rows: Vec<Vec<String>> = vec![header.iter().map(|title| (*title).to_owned()).collect()];
     for one in &report.crawlers {
         rows.push(vec![
@@ -105,7 +112,12 @@ fn others(out: &mut String, report: &Report) {
     let mut rows = Vec::new();
     for one in &report.others {
         let names: Vec<&str> = one.names.iter().map(|name| &**name).collect();
-        rows.push(vec![one.class.to_owned(), grouped(one.all.fetches), bytes(one.all.bytes), names.join(", ")]);
+        rows.push(vec![
+            one.class.to_owned(),
+            grouped(one.all.fetches),
+            bytes(one.all.bytes),
+            names.join(", "),
+        ]);
     }
     rows.push(vec![
         "people and unknown".to_owned(),
@@ -146,7 +158,9 @@ fn works(out: &mut String, report: &Report) {
         .collect();
     out.push_str(&columns(&rows, |column| column < 2));
     if report.is_partial {
-        out.push_str("  There are very many; rare ones were dropped on the way, so these counts are lower bounds.\n");
+        out.push_str(
+            "  There are very many; rare ones were dropped on the way, so these counts are lower bounds.\n",
+        );
     }
 }
 
@@ -154,7 +168,18 @@ fn money(out: &mut String, policy: &PolicyReport, report: &Report) {
     let currency = &policy.currency;
     let sum = policy.sum();
     let _ = writeln!(out, "\nUnder {} (mode {})", policy.name, policy.mode);
-    let header = ["crawler", "operator", "holder", "unit", "fetches", "priced", "quote", "owed", "refused", "would refuse"];
+    let header = [
+        "crawler",
+        "operator",
+        "holder",
+        "unit",
+        "fetches",
+        "priced",
+        "quote",
+        "owed",
+        "refused",
+        "would refuse",
+    ];
     let mut rows: Vec<Vec<String>> = vec![header.iter().map(|title| (*title).to_owned()).collect()];
     for line in &policy.lines {
         rows.push(vec![
@@ -228,10 +253,16 @@ fn caveats(out: &mut String, policy: &PolicyReport, report: &Report) {
         ));
     }
     if policy.paid_forgotten {
-        notes.push("so many versions were paid for that the oldest were forgotten: some repeats may be charged".to_owned());
+        notes.push(
+            "so many versions were paid for that the oldest were forgotten: some repeats may be charged"
+                .to_owned(),
+        );
     }
     if policy.ambiguous > 0 {
-        notes.push(format!("{} requests have a path that can be read in two ways: they get a 400", grouped(policy.ambiguous)));
+        notes.push(format!(
+            "{} requests have a path that can be read in two ways: they get a 400",
+            grouped(policy.ambiguous)
+        ));
     }
     if report.without_host > 0 {
         notes.push(format!(
@@ -239,7 +270,9 @@ fn caveats(out: &mut String, policy: &PolicyReport, report: &Report) {
             grouped(report.without_host)
         ));
     }
-    notes.push("prices that crawlers offer in request headers are in no log: only accounts pay here".to_owned());
+    notes.push(
+        "prices that crawlers offer in request headers are in no log: only accounts pay here".to_owned(),
+    );
     out.push_str("\n  What the log cannot tell:\n");
     for note in notes {
         let _ = writeln!(out, "   - {note}");
@@ -248,11 +281,21 @@ fn caveats(out: &mut String, policy: &PolicyReport, report: &Report) {
 
 fn comparison(out: &mut String, policy: &PolicyReport, against: &PolicyReport) {
     let _ = writeln!(out, "\n{} (new) against {} (old), crawler by crawler", policy.name, against.name);
-    let header =
-        ["crawler", "operator", "free", "priced", "refused", "would refuse", "quote", "owed", "quote, difference"];
+    let header = [
+        "crawler",
+        "operator",
+        "free",
+        "priced",
+        "refused",
+        "would refuse",
+        "quote",
+        "owed",
+        "quote, difference",
+    ];
     let mut rows: Vec<Vec<String>> = vec![header.iter().map(|title| (*title).to_owned()).collect()];
     let both = both(policy, against);
-    let one_if_same = |new: String, old: String| if new == old { new } else { format!("{old} \u{2192} {new}") };
+    let one_if_same =
+        |new: String, old: String| if new == old { new } else { format!("{old} \u{2192} {new}") };
     let count = |new: u64, old: u64| one_if_same(grouped(new), grouped(old));
     let nano = |new: i128, old: i128| one_if_same(decimal(new), decimal(old));
     let signed = |nano: i128| if nano > 0 { format!("+{}", decimal(nano)) } else { decimal(nano) };
@@ -325,7 +368,8 @@ fn grouped(number: u64) -> String {
 
 /// Bytes in decimal multiples with one decimal, as storage is sold and megabytes are billed.
 fn bytes(number: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    const UNITS: [(&str, u64); 4] =
+        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     for (unit, size) in UNITS {
         if number >= size {
             let tenths = number / (size / 10);

@@ -17,6 +17,8 @@ use flate2::read::MultiGzDecoder;
 use policy::{Mode, PolicySnapshot, RangeList, render};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::policy_file::{PolicyFileError, load};
+
 /// How often the progress line is drawn.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Lines between two looks at the time.
@@ -143,18 +145,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// A policy from a file; its problems go to stderr. `None`: it cannot be used.
 fn compile(path: &Path, mode: Option<Mode>) -> anyhow::Result<Option<PolicySnapshot>> {
-    let source = super::check::read(path).with_context(|| path.display().to_string())?;
-    match super::check::compile(source, mode) {
+    match load(Some(path), mode) {
         Ok((policy, warnings)) => {
             if !warnings.is_empty() {
                 eprintln!("{}", render(&warnings));
             }
             Ok(Some(policy))
         }
-        Err(diagnostics) => {
+        Err(PolicyFileError::Invalid { diagnostics }) => {
             eprintln!("{}", render(&diagnostics));
             Ok(None)
         }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -126,7 +126,7 @@ impl Derived {
         match &parsed {
             Ok(Entry::Fetch(record)) => {
                 self.accounts.committed(record);
-                lock(&self.repeats).committed(record);
+                lock(&self.repeats).insert_durable(record);
                 lock(&self.totals).totals.fetch(record);
             }
             Ok(Entry::Rollup(rollup)) => {

@@ -131,3 +131,144 @@ fn measure(facts: &Facts) -> Option<Measured> {
 pub(crate) fn unit_of(word: &str) -> Option<Unit> {
     [Unit::Fetch, Unit::Megabyte, Unit::ThousandWords].into_iter().find(|unit| unit.as_str() == word)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A complete GET of 1,000,000 bytes and 2,000 words for 0.002 a unit, owed.
+    fn facts(unit: Unit) -> Facts {
+        Facts {
+            status: 200,
+            head: false,
+            outcome: Outcome::Complete,
+            charge: true,
+            unit: Some(unit),
+            price_nano: Some(2_000_000),
+            max_nano: None,
+            bytes: 1_000_000,
+            declared_bytes: Some(1_000_000),
+            words: Some(2_000),
+            repeat: false,
+            owed: true,
+        }
+    }
+
+    #[track_caller]
+    fn check(facts: Facts, quantity: u64, quote_nano: i64) {
+        let owed = Rated { quantity, quote_nano, amount_nano: quote_nano };
+        assert_eq!(rate(&facts), owed);
+        assert_eq!(rate(&Facts { owed: false, ..facts }), Rated { amount_nano: 0, ..owed });
+    }
+
+    #[test]
+    fn a_complete_fetch_costs_its_units() {
+        check(facts(Unit::Fetch), 1, 2_000_000);
+        check(facts(Unit::Megabyte), 1_000_000, 2_000_000);
+        check(facts(Unit::ThousandWords), 2_000, 4_000_000);
+        check(Facts { status: 206, bytes: 500, ..facts(Unit::Megabyte) }, 500, 1_000);
+        check(Facts { status: 206, bytes: 500, ..facts(Unit::Fetch) }, 1, 2_000_000);
+        check(Facts { words: None, ..facts(Unit::ThousandWords) }, 0, 0);
+    }
+
+    #[test]
+    fn the_quotient_is_rounded_half_to_even_and_then_capped() {
+        let one_nano = |bytes| Facts { price_nano: Some(1), bytes, ..facts(Unit::Megabyte) };
+        check(one_nano(499_999), 499_999, 0);
+        check(one_nano(500_000), 500_000, 0);
+        check(one_nano(500_001), 500_001, 1);
+        check(one_nano(1_500_000), 1_500_000, 2);
+        check(one_nano(2_500_000), 2_500_000, 2);
+        check(Facts { max_nano: Some(1_500_000), ..facts(Unit::Fetch) }, 1, 1_500_000);
+        check(Facts { max_nano: Some(1_500_000), ..facts(Unit::Megabyte) }, 1_000_000, 1_500_000);
+        check(Facts { max_nano: Some(9_000_000), ..facts(Unit::ThousandWords) }, 2_000, 4_000_000);
+        let endless = Facts { price_nano: Some(i64::MAX), bytes: u64::MAX, ..facts(Unit::Megabyte) };
+        check(endless, u64::MAX, i64::MAX);
+    }
+
+    #[test]
+    fn who_hangs_up_pays_for_what_arrived() {
+        let aborted = |unit, bytes| Facts { outcome: Outcome::Aborted, bytes, ..facts(unit) };
+        check(aborted(Unit::Megabyte, 250_000), 250_000, 500_000);
+        check(Facts { words: Some(100), ..aborted(Unit::ThousandWords, 9) }, 100, 200_000);
+        check(aborted(Unit::Fetch, 250_000), 1, 500_000);
+        check(aborted(Unit::Fetch, 0), 1, 0);
+        check(aborted(Unit::Fetch, 2_000_000), 1, 2_000_000); // more than declared is still one fetch
+        let unknown = |bytes| Facts { declared_bytes: None, ..aborted(Unit::Fetch, bytes) };
+        check(unknown(HOLD_BYTES), 0, 0);
+        check(unknown(HOLD_BYTES + 1), 1, 2_000_000);
+        check(Facts { declared_bytes: Some(0), ..aborted(Unit::Fetch, 0) }, 0, 0);
+    }
+
+    #[test]
+    fn what_is_not_a_delivered_work_costs_nothing() {
+        for unit in [Unit::Fetch, Unit::Megabyte, Unit::ThousandWords] {
+            let good = facts(unit);
+            for status in
+                [0, 100, 199, 201, 203, 204, 301, 302, 304, 307, 400, 402, 404, 416, 500, 503, 65_535]
+            {
+                check(Facts { status, ..good }, 0, 0);
+            }
+            for outcome in [Outcome::NotModified, Outcome::Truncated, Outcome::OriginFailed] {
+                check(Facts { outcome, ..good }, 0, 0);
+            }
+            check(Facts { head: true, ..good }, 0, 0);
+            check(Facts { repeat: true, ..good }, 0, 0);
+            check(Facts { charge: false, ..good }, 0, 0);
+            check(Facts { unit: None, ..good }, 0, 0);
+            assert_eq!(rate(&Facts { price_nano: None, ..good }).quote_nano, 0);
+            assert_eq!(rate(&Facts { price_nano: Some(-5), ..good }).quote_nano, 0);
+        }
+    }
+
+    prop_compose! {
+        fn any_facts()(
+            status in prop_oneof![Just(200), Just(206), any::<u16>()],
+            outcome in 0usize..5,
+            unit in 0usize..4,
+            (head, charge, repeat, owed) in any::<(bool, bool, bool, bool)>(),
+            (price_nano, max_nano) in (option::of(edges()), option::of(edges())),
+            (bytes, declared_bytes, words) in
+                (any::<u64>(), option::of(any::<u64>()), option::of(any::<u64>())),
+        ) -> Facts {
+            let units = [None, Some(Unit::Fetch), Some(Unit::Megabyte), Some(Unit::ThousandWords)];
+            Facts { status, head, outcome: Outcome::ALL[outcome], charge, unit: units[unit], price_nano,
+                max_nano, bytes, declared_bytes, words, repeat, owed }
+        }
+    }
+
+    fn edges() -> impl Strategy<Value = i64> {
+        prop_oneof![Just(i64::MAX), Just(i64::MIN), Just(0), Just(1), any::<i64>(), 0..10_000_000_000i64]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn any_input_has_a_price_within_its_limits(facts in any_facts()) {
+            let rated = rate(&facts);
+            prop_assert!(rated.quote_nano >= 0);
+            prop_assert_eq!(rated.amount_nano, if facts.owed { rated.quote_nano } else { 0 });
+            if let Some(max) = facts.max_nano {
+                prop_assert!(rated.quote_nano <= max.max(0));
+            }
+            if facts.unit == Some(Unit::Fetch) {
+                prop_assert!(rated.quote_nano <= facts.price_nano.unwrap_or(0).max(0), "a fetch is one fetch");
+            }
+            prop_assert_eq!(rate(&facts), rated);
+        }
+
+        #[test]
+        fn more_never_costs_less(facts in any_facts(), more in any::<u32>()) {
+            let larger = Facts {
+                bytes: facts.bytes.saturating_add(u64::from(more)),
+                words: facts.words.map(|words| words.saturating_add(u64::from(more))),
+                ..facts
+            };
+            prop_assert!(rate(&larger).quote_nano >= rate(&facts).quote_nano);
+        }
+    }
+}

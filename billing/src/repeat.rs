@@ -184,7 +184,7 @@ impl Repeats {
     }
 
     /// A record is durable: what it paid, or was quoted, for is bought.
-    pub(crate) fn committed(&mut self, record: &UsageRecord) {
+    pub fn insert_durable(&mut self, record: &UsageRecord) {
         let Some(version) = Version::of(record) else {
             return;
         };
@@ -222,7 +222,7 @@ impl Repeats {
 
     /// Appends the durable keys, the oldest first: for each 16 bytes of key and a little-endian `u64`, seconds × 2 + 1
     /// if paid.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+    pub fn save(&self, out: &mut Vec<u8>) {
         out.reserve(self.durable.len() * ENTRY_BYTES);
         for (key, seconds) in &self.order {
             match self.durable.get(key) {
@@ -237,7 +237,7 @@ impl Repeats {
     }
 
     /// Reads what [`Repeats::save`] wrote.
-    pub(crate) fn restore(saved: &[u8]) -> Result<Repeats, &'static str> {
+    pub fn restore(saved: &[u8]) -> Result<Repeats, &'static str> {
         let (entries, rest) = saved.as_chunks::<ENTRY_BYTES>();
         if !rest.is_empty() || entries.len() > KEYS_MAX {
             return Err("the repeat keys have a wrong length");

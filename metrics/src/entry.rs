@@ -21,6 +21,9 @@ const ID_BYTES_MAX: usize = 128;
 const SOURCE_BYTES_MAX: usize = 1_024;
 const TEXT_BYTES_MAX: usize = 1_024;
 
+/// The longest name, in bytes as written: a `subject` is an operator.
+pub(crate) const NAME_BYTES_MAX: usize = 512;
+
 /// One ledger entry, read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Entry {
@@ -332,7 +335,7 @@ impl Event<'_> {
         event.text("id", self.id, ID_BYTES_MAX);
         event.text("source", self.source, SOURCE_BYTES_MAX);
         event.text("specversion", "1.0", TEXT_BYTES_MAX);
-        event.text_if("subject", self.subject, TEXT_BYTES_MAX);
+        event.text_if("subject", self.subject, NAME_BYTES_MAX);
         event.text("time", &time::to_text(self.time_micros), TEXT_BYTES_MAX);
         event.text("type", self.kind, TEXT_BYTES_MAX);
         event.close();

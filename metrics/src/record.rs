@@ -158,7 +158,7 @@ mod limit {
     pub(super) const LICENCE: usize = 4_096;
     pub(super) const ETAG: usize = 2_048;
     pub(super) const EVIDENCE: usize = 1_024;
-    pub(super) const NAME: usize = 512;
+    pub(super) const NAME: usize = crate::entry::NAME_BYTES_MAX;
     pub(super) const WORD: usize = 128;
 }
 

@@ -1,0 +1,390 @@
+//! The derived state: what is held, used up, repeated, saved; and each thing counted once.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use billing::account::Accounts;
+use billing::derived::{Derived, LedgerObserver};
+use billing::repeat::{KEYS_MAX, REDELIVERY_SECS};
+use ledger::Observer as _;
+use metrics::{Entry, Outcome, Rollup, UsageRecord};
+use policy::{Currency, Limit, Money, PolicySnapshot, Source, Standing as _};
+
+const NOW: i64 = 1_795_354_800;
+const DAY: u64 = 86_400;
+
+fn record(url: &str, seconds: i64) -> UsageRecord {
+    UsageRecord {
+        id: "an id".into(),
+        source: "//example.org/ledger".into(),
+        time_micros: seconds * 1_000_000,
+        crawler: "ExampleBot".into(),
+        operator: "example-labs".into(),
+        purpose: "train".into(),
+        assurance: "network".into(),
+        evidence: "none".into(),
+        method: "GET".into(),
+        url: url.into(),
+        work: url.into(),
+        holder: Some("example-press".into()),
+        licence: None,
+        policy: "sha256:00".into(),
+        rule: "training pays".into(),
+        verdict: "charge".into(),
+        would_refuse: None,
+        status: 200,
+        outcome: Outcome::Complete,
+        bytes: 1_000,
+        declared_bytes: Some(1_000),
+        digest: Some("sha-256=:x:".into()),
+        etag: Some("\"v1\"".into()),
+        content_range: None,
+        content_type: None,
+        words: None,
+        words_capped: false,
+        currency: "USD".into(),
+        unit: Some("fetch".into()),
+        price_nano: Some(100),
+        max_nano: None,
+        quantity: 0,
+        repeat: false,
+        owed: true,
+        quote_nano: 0,
+        amount_nano: 0,
+    }
+}
+
+fn usd(nano: i64) -> Money {
+    Money { nano, currency: Currency::USD }
+}
+
+fn derived() -> Arc<Derived> {
+    Derived::new("//example.org/ledger")
+}
+
+/// Closes and commits; the amount.
+fn fetch(derived: &Derived, mut record: UsageRecord, free_secs: u64) -> i64 {
+    let _closing = derived.close(&mut record, free_secs);
+    derived.observe(0, &record.encode());
+    record.amount_nano
+}
+
+fn limit(requests: u64) -> Limit {
+    Limit {
+        rule: Arc::from("training pays"),
+        requests: Some(requests),
+        bytes: Some(1 << 40),
+        period_secs: 60,
+    }
+}
+
+#[test]
+fn the_same_version_is_paid_for_once_within_its_time() {
+    let derived = derived();
+    assert_eq!(fetch(&derived, record("/a", NOW), DAY), 100);
+    assert_eq!(fetch(&derived, record("/a", NOW + 1), DAY), 0);
+    assert_eq!(fetch(&derived, record("/a", NOW + DAY as i64 - 1), DAY), 0, "a repeat does not prolong it");
+    assert_eq!(fetch(&derived, record("/a", NOW + DAY as i64), DAY), 100);
+    assert_eq!(fetch(&derived, record("/b", NOW), DAY), 100, "another work");
+    let newer = UsageRecord { etag: Some("\"v2\"".into()), ..record("/b", NOW) };
+    assert_eq!(fetch(&derived, newer, DAY), 100, "another version");
+    let other = UsageRecord { operator: "acme-ai".into(), ..record("/b", NOW) };
+    assert_eq!(fetch(&derived, other, DAY), 100, "another operator");
+    let month = metrics::month_of(NOW * 1_000_000);
+    assert_eq!(derived.accounts().owed("example-labs", month), 400);
+    assert_eq!(derived.accounts().owed("acme-ai", month), 100);
+}
+
+#[test]
+fn redelivery_is_free_for_ten_minutes_unless_every_fetch_counts() {
+    let derived = derived();
+    let redelivery = REDELIVERY_SECS as i64;
+    assert_eq!(fetch(&derived, record("/a", NOW), 1), 100);
+    assert_eq!(fetch(&derived, record("/a", NOW + redelivery - 1), 1), 0);
+    assert_eq!(fetch(&derived, record("/a", NOW + redelivery), 1), 100);
+    assert_eq!(fetch(&derived, record("/b", NOW), 0), 100);
+    assert_eq!(fetch(&derived, record("/b", NOW), 0), 100);
+}
+
+#[test]
+fn slices_are_never_cheaper_than_the_whole() {
+    let derived = derived();
+    let slice = |range: &str, seconds| UsageRecord {
+        status: 206,
+        unit: Some("MB".into()),
+        price_nano: Some(1_000_000),
+        content_range: Some(range.into()),
+        ..record("/a", seconds)
+    };
+    assert_eq!(fetch(&derived, slice("bytes 0-999/2000", NOW), DAY), 1_000);
+    assert_eq!(fetch(&derived, slice("bytes 0-999/2000", NOW), DAY), 0, "the same slice again");
+    assert_eq!(fetch(&derived, slice("bytes 1000-1999/2000", NOW), DAY), 1_000, "the next one pays");
+    let whole = UsageRecord { status: 200, content_range: None, ..slice("", NOW) };
+    assert_eq!(fetch(&derived, whole, DAY), 1_000, "slices do not buy the whole");
+    assert_eq!(fetch(&derived, slice("bytes 5-6/2000", NOW), DAY), 0, "the whole buys its slices");
+    // Per fetch, slices of a version are one purchase.
+    let part =
+        |range: &str| UsageRecord { status: 206, content_range: Some(range.into()), ..record("/c", NOW) };
+    assert_eq!(fetch(&derived, part("bytes 0-1/9"), DAY), 100);
+    assert_eq!(fetch(&derived, part("bytes 2-8/9"), DAY), 0);
+}
+
+#[test]
+fn what_was_only_quoted_makes_no_bill_free() {
+    let derived = derived();
+    let quoted = UsageRecord { owed: false, ..record("/a", NOW) };
+    assert_eq!(fetch(&derived, quoted.clone(), DAY), 0);
+    let mut again = quoted;
+    let _ = derived.close(&mut again, DAY);
+    assert!(again.repeat, "quoted once");
+    assert_eq!(fetch(&derived, record("/a", NOW), DAY), 100, "enforcing begins: it is paid for");
+    assert_eq!(fetch(&derived, record("/a", NOW), DAY), 0);
+}
+
+#[test]
+fn a_hang_up_buys_nothing_and_a_failed_append_neither() {
+    let derived = derived();
+    let aborted = UsageRecord { outcome: Outcome::Aborted, bytes: 500, ..record("/a", NOW) };
+    assert_eq!(fetch(&derived, aborted, DAY), 50);
+    let mut lost = record("/a", NOW);
+    let closing = derived.close(&mut lost, DAY);
+    assert_eq!(lost.amount_nano, 100);
+    let mut meanwhile = record("/a", NOW);
+    let _ = derived.close(&mut meanwhile, DAY);
+    assert!(meanwhile.repeat, "a fetch at the same time is a repeat");
+    derived.forget(closing);
+    assert_eq!(fetch(&derived, record("/a", NOW), DAY), 100, "nothing was bought");
+}
+
+#[test]
+fn holds_are_given_back_and_fetches_at_once_cannot_share_what_is_left() {
+    let text = concat!(
+        "version = 1\ncurrency = \"USD\"\n",
+        "[[account]]\noperator = \"example-labs\"\ncredit_limit = \"0.000001 USD\"\n",
+    );
+    let source = Source { name: "policy.toml".into(), text: text.into() };
+    let (policy, _) = PolicySnapshot::compile(source, None, &mut |_, _| Err("no includes".into())).unwrap();
+    let derived = derived();
+    let accounts = derived.accounts();
+    let affords = |nano| accounts.standing(&policy, NOW).affords("example-labs", usd(nano));
+    assert!(affords(1_000) && !affords(1_001));
+    assert!(!accounts.standing(&policy, NOW).affords("nobody", usd(1)), "nobody to bill");
+    let euro = Money { nano: 1, currency: Currency::parse("EUR").unwrap() };
+    assert!(!accounts.standing(&policy, NOW).affords("example-labs", euro));
+
+    let mut hold = accounts.try_hold(&policy, "example-labs", usd(600), NOW).expect("room");
+    assert!(accounts.try_hold(&policy, "example-labs", usd(600), NOW).is_none());
+    assert_eq!(accounts.held("example-labs"), 600);
+    hold.lower(usd(100));
+    assert_eq!((accounts.held("example-labs"), hold.nano()), (100, 100));
+    assert_eq!(fetch(&derived, record("/a", NOW), DAY), 100);
+    assert!(affords(800) && !affords(801), "for a moment both held and owed");
+    hold.settle(100);
+    assert!(affords(900) && !affords(901));
+    drop(accounts.hold("example-labs", usd(500)));
+    assert_eq!(accounts.held("example-labs"), 0);
+    let next_month = NOW + 31 * DAY as i64;
+    assert!(accounts.standing(&policy, next_month).affords("example-labs", usd(1_000)), "a new month");
+}
+
+#[test]
+fn a_budget_counts_what_is_under_way_and_what_is_durable_once_each() {
+    let policy = PolicySnapshot::observe_only();
+    let derived = derived();
+    let accounts = derived.accounts();
+    let exhausted =
+        |now, requests| accounts.standing(&policy, now).exhausted(&limit(requests), "example-labs");
+    assert_eq!(exhausted(NOW, 1), None);
+    let under_way = accounts.enter(&limit(1), "example-labs", NOW);
+    assert_eq!(exhausted(NOW, 1), Some(60));
+    assert_eq!(exhausted(NOW + 59, 1), Some(1));
+    derived.observe(0, &record("/a", NOW).encode());
+    drop(under_way);
+    assert_eq!((exhausted(NOW, 1), exhausted(NOW, 2)), (Some(60), None), "once, not twice");
+    assert_eq!(exhausted(NOW + 60, 1), None, "the next period");
+    let bytes = Limit { requests: None, bytes: Some(1_000), ..limit(0) };
+    assert!(accounts.standing(&policy, NOW).exhausted(&bytes, "example-labs").is_some());
+    assert!(accounts.standing(&policy, NOW).exhausted(&bytes, "acme-ai").is_none());
+
+    let rolled = accounts.enter(&limit(3), "example-labs", NOW);
+    rolled.rolled_up(10);
+    assert_eq!((exhausted(NOW, 2), exhausted(NOW, 3)), (Some(60), None), "still counted");
+    derived.observe(1, &rollup(false).encode());
+    assert_eq!((exhausted(NOW, 2), exhausted(NOW, 3)), (Some(60), None), "and not twice");
+    derived.observe(2, &rollup(true).encode());
+    assert_eq!(exhausted(NOW, 3), None, "refusals use nothing up");
+}
+
+fn rollup(refused: bool) -> Rollup {
+    Rollup {
+        id: "an id".into(),
+        source: "//example.org/ledger".into(),
+        time_micros: NOW * 1_000_000,
+        minute: NOW,
+        crawler: "ExampleBot".into(),
+        operator: "example-labs".into(),
+        purpose: "train".into(),
+        assurance: "claimed".into(),
+        holder: None,
+        policy: "sha256:00".into(),
+        rule: "training pays".into(),
+        refused,
+        status: if refused { 402 } else { 200 },
+        outcome: None,
+        fetches: 1,
+        bytes: 10,
+        currency: "USD".into(),
+        unit: None,
+        quantity: 1,
+        quote_nano: 7,
+    }
+}
+
+#[test]
+fn the_state_survives_a_restart_and_what_was_tentative_does_not() {
+    let before = derived();
+    before.accounts().register(&limit(2));
+    fetch(&before, record("/a", NOW), DAY);
+    before.observe(1, &rollup(true).encode());
+    let mut tentative = record("/b", NOW);
+    let _closing = before.close(&mut tentative, DAY);
+    let _hold = before.accounts().hold("example-labs", usd(5));
+    let _in_flight = before.accounts().enter(&limit(2), "example-labs", NOW);
+    let saved = before.save();
+
+    let after = derived();
+    after.restore(&saved).unwrap();
+    let month = metrics::month_of(NOW * 1_000_000);
+    assert_eq!(after.summary(month), before.summary(month));
+    assert_eq!(after.summary(month).lines[0].refused + after.summary(month).lines[1].refused, 1);
+    assert_eq!(after.last().unwrap().index, 1);
+    assert_eq!(after.accounts().owed("example-labs", month), 100);
+    assert_eq!(after.accounts().held("example-labs"), 0);
+    let policy = PolicySnapshot::observe_only();
+    let standing = after.accounts().standing(&policy, NOW);
+    assert!(standing.exhausted(&limit(1), "example-labs").is_some());
+    assert!(standing.exhausted(&limit(2), "example-labs").is_none(), "what was under way has no entry");
+    // The tail of the ledger counts, without anybody entering first.
+    after.observe(2, &record("/c", NOW).encode());
+    assert!(standing.exhausted(&limit(2), "example-labs").is_some());
+    assert_eq!(fetch(&after, record("/a", NOW), DAY), 0, "paid");
+    assert_eq!(fetch(&after, record("/b", NOW), DAY), 100, "never durable");
+}
+
+#[test]
+fn a_damaged_state_is_refused_whole() {
+    let before = derived();
+    fetch(&before, record("/a", NOW), DAY);
+    let saved = before.save();
+    let after = derived();
+    for at in 0..saved.len() {
+        let mut damaged = saved.clone();
+        damaged[at] ^= 1;
+        assert!(after.restore(&damaged).is_err(), "byte {at}");
+        assert!(after.restore(&saved[..at]).is_err(), "{at} bytes");
+    }
+    assert_eq!(after.last(), None, "nothing was taken up");
+    after.restore(&saved).unwrap();
+}
+
+#[test]
+fn a_gap_says_what_passed_and_takes_it_off_once_it_is_durable() {
+    let derived = derived();
+    let mut observer = LedgerObserver(Arc::clone(&derived));
+    derived.unmetered(100);
+    derived.unmetered(50);
+    let pause = ledger::Pause {
+        since: UNIX_EPOCH + Duration::from_secs(NOW as u64),
+        duration: Duration::from_secs(9),
+        refused: 3,
+        reason: "No space left on device".into(),
+    };
+    let first = observer.resumed(&pause).unwrap();
+    assert_eq!(observer.resumed(&pause).unwrap(), first, "not durable yet: the same again");
+    let Entry::Gap(gap) = Entry::parse(&first).unwrap() else { panic!("a gap") };
+    assert_eq!((gap.fetches, gap.bytes, gap.refused), (2, 150, 3));
+    assert_eq!((gap.since_micros, gap.until_micros), (NOW * 1_000_000, (NOW + 9) * 1_000_000));
+    derived.unmetered(7);
+    observer.committed(0, &first);
+    let Entry::Gap(next) = Entry::parse(&observer.resumed(&pause).unwrap()).unwrap() else { panic!("a gap") };
+    assert_eq!((next.fetches, next.bytes), (1, 7));
+}
+
+#[test]
+fn entries_that_cannot_be_read_are_counted_and_change_nothing() {
+    let derived = derived();
+    derived.observe(0, b"not an event");
+    derived.observe(1, br#"{"type":"ai.usage.later.v1"}"#);
+    assert_eq!((derived.unreadable(), derived.last().unwrap().index), (1, 1));
+}
+
+#[test]
+fn the_list_of_works_keeps_the_heavy_ones() {
+    let derived = derived();
+    for round in 0..30 {
+        for light in 0..100 {
+            derived.observe(0, &record(&format!("/light/{round}/{light}"), NOW).encode());
+        }
+        for heavy in 0..5 {
+            for _ in 0..20 {
+                derived.observe(0, &record(&format!("/heavy/{heavy}"), NOW).encode());
+            }
+        }
+    }
+    let works = derived.summary(metrics::month_of(NOW * 1_000_000)).works;
+    for (work, heavy) in works.iter().zip(0..5) {
+        assert_eq!(work.work, format!("/heavy/{heavy}"));
+        assert!(work.fetches - work.error <= 600 && work.fetches >= 600, "{work:?}");
+    }
+}
+
+#[test]
+fn a_million_keys_are_kept_saved_and_restored_and_the_oldest_goes_first() {
+    use billing::repeat::{Repeats, Version};
+    // Keys are inserted through the ledger's side in one test only: parsing a million entries takes its time.
+    let mut repeats = Repeats::new();
+    let version = |number: usize| {
+        let mut record = record("/a", NOW + (number / 1_000) as i64);
+        record.etag = Some(number.to_string());
+        record.quote_nano = 1;
+        record
+    };
+    for number in 0..KEYS_MAX + 10 {
+        repeats.insert_durable(&version(number));
+    }
+    assert_eq!(repeats.len(), KEYS_MAX);
+    let known = |repeats: &mut Repeats, number| {
+        let version = Version::of(&version(number)).unwrap();
+        let known = repeats.check_and_insert(&version, DAY);
+        repeats.forget(&version);
+        known
+    };
+    assert!(!known(&mut repeats, 9) && known(&mut repeats, 10) && known(&mut repeats, KEYS_MAX));
+    let mut saved = Vec::new();
+    repeats.save(&mut saved);
+    assert_eq!(saved.len(), KEYS_MAX * 24);
+    let mut restored = Repeats::restore(&saved).unwrap();
+    assert!(!known(&mut restored, 9) && known(&mut restored, 10));
+    let mut again = Vec::new();
+    restored.save(&mut again);
+    assert!(again == saved, "the order is kept");
+}
+
+#[test]
+fn accounts_are_shared_by_threads() {
+    let accounts: Arc<Accounts> = Arc::new(Accounts::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..1_000 {
+                    let hold = accounts.hold("example-labs", usd(3));
+                    let entered = accounts.enter(&limit(9), "example-labs", NOW);
+                    drop((hold, entered));
+                }
+            });
+        }
+    });
+    assert_eq!(accounts.held("example-labs"), 0);
+    let policy = PolicySnapshot::observe_only();
+    assert_eq!(accounts.standing(&policy, NOW).exhausted(&limit(1), "example-labs"), None);
+}

@@ -160,6 +160,8 @@ fn a_hang_up_buys_nothing_and_a_failed_append_neither() {
 fn holds_are_given_back_and_fetches_at_once_cannot_share_what_is_left() {
     let text = concat!(
         "version = 1\ncurrency = \"USD\"\n",
+        "[[crawler]]\ntoken = \"ExampleBot\"\noperator = \"example-labs\"\npurpose = \"train\"\n",
+        "ranges = [\"192.0.2.0/24\"]\n",
         "[[account]]\noperator = \"example-labs\"\ncredit_limit = \"0.000001 USD\"\n",
     );
     let source = Source { name: "policy.toml".into(), text: text.into() };

@@ -34,6 +34,30 @@ pub(crate) struct Peer {
     pub(crate) trusted: bool,
     /// Whether it came over TLS.
     pub(crate) https: bool,
+    /// The site whose certificate it asked for by SNI.
+    pub(crate) named_site: NamedSite,
+}
+
+/// The site that a TLS handshake named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NamedSite {
+    /// No TLS, or no server name in it.
+    Any,
+    /// This one.
+    One(usize),
+    /// One that is not served here.
+    Unknown,
+}
+
+impl NamedSite {
+    /// RFC 9110 §7.4: a request for another site than the handshake's is misdirected.
+    fn serves(self, origin: &Origin) -> bool {
+        match self {
+            NamedSite::Any => true,
+            NamedSite::One(id) => id == origin.id,
+            NamedSite::Unknown => false,
+        }
+    }
 }
 
 /// Answers one request.
@@ -66,6 +90,9 @@ async fn admit_and_forward(
     let (head, body) = request.into_parts();
     let target = headers::check_request(&head)?;
     let origin = shared.sites.origin(&target.host)?;
+    if !peer.named_site.serves(origin) {
+        return Err(FetchError::UnknownHost { host: target.host });
+    }
     let client = client_address(worker, peer, &head.headers);
     let policy = shared.policy.load_full();
     match ai_crawler(&policy, &head.headers) {
@@ -154,6 +181,7 @@ async fn metered(
 
     // Metering ends where another protocol begins: crawlers get no upgrade.
     head.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    headers::strip_overrides(&mut head.headers);
     let request = to_origin(worker, peer, target, head, body);
     let (mut head, body, lease) = match call(worker, origin, request, false).await {
         Ok(answer) => answer,
@@ -169,6 +197,7 @@ async fn metered(
     open.deliver(terms, &head);
 
     headers::to_client(&mut head);
+    headers::strip_prices(&mut head.headers);
     let body = OriginBody::new(body, lease, shared.options.timeouts.body_silence);
     let response = hold::deliver(open, head, body).await?;
     Ok((RequestClass::Metered, response))

@@ -8,12 +8,13 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::uri::{Authority, PathAndQuery};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, StatusCode, Version, request, response};
 use ipnet::IpNet;
 
 use crate::error::FetchError;
 
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -40,6 +41,9 @@ pub(crate) fn check_request(head: &request::Parts) -> Result<Target, FetchError>
     let path = uri.path();
     if !(path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS)) {
         return Err(FetchError::BadRequest { why: "the request target is neither a path nor a URL" });
+    }
+    if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+        return Err(FetchError::BadRequest { why: "the request target's scheme is neither http nor https" });
     }
     let host = host_of(&authority)?.to_ascii_lowercase();
     Ok(Target { authority, host })
@@ -113,7 +117,9 @@ fn host_of(authority: &str) -> Result<&str, FetchError> {
         (&authority[..end], &authority[end..])
     };
     let port_is_fine = match port.strip_prefix(':') {
-        Some(digits) => digits.len() <= 5 && digits.bytes().all(|b| b.is_ascii_digit()),
+        Some(digits) => {
+            digits.is_empty() || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok())
+        }
         None => port.is_empty(),
     };
     if port_is_fine { Ok(host.strip_suffix('.').unwrap_or(host)) } else { Err(bad) }
@@ -172,9 +178,32 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        UPGRADE,
+        HTTP2_SETTINGS,
+        TRANSFER_ENCODING,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Fields by which some origins take another path or method than the request line's. From an identified crawler they
+/// would move a fetch past its rule.
+pub(crate) fn strip_overrides(headers: &mut HeaderMap) {
     for name in
-        [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, UPGRADE, TRANSFER_ENCODING]
+        ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"]
     {
+        headers.remove(name);
+    }
+}
+
+/// Prices are ours to name: an origin's own price fields do not reach a crawler on an answer that we charge.
+pub(crate) fn strip_prices(headers: &mut HeaderMap) {
+    for name in ["crawler-price", "crawler-charged", "crawler-error"] {
         headers.remove(name);
     }
 }

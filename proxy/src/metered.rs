@@ -137,9 +137,10 @@ impl HttpBody for MeteredBody {
 
     fn size_hint(&self) -> SizeHint {
         let kept = data_bytes(&self.kept);
-        let mut hint = self.origin.size_hint();
-        hint.set_lower(hint.lower() + kept);
-        if let Some(upper) = hint.upper() {
+        let origin = self.origin.size_hint();
+        let mut hint = SizeHint::default();
+        hint.set_lower(origin.lower() + kept);
+        if let Some(upper) = origin.upper() {
             hint.set_upper(upper + kept);
         }
         hint

@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use crate::client_io::{self, ClientIo};
 use crate::config::Listener;
-use crate::fetch::Peer;
+use crate::fetch::{NamedSite, Peer};
 use crate::headers;
 use crate::stack;
 use crate::worker::Worker;
@@ -134,7 +134,7 @@ async fn serve(
     stream.set_nodelay(true)?;
     let address = client_io::canonical(peer);
     let trusted = headers::is_trusted(address, &options.trusted_proxies);
-    let mut peer = Peer { address, trusted, https: tls.is_some() };
+    let mut peer = Peer { address, trusted, https: tls.is_some(), named_site: NamedSite::Any };
     let mut io = ClientIo::new(stream, options.timeouts.body_silence);
     let patience = options.timeouts.request_head;
     if proxy_protocol && trusted {
@@ -150,7 +150,12 @@ async fn serve(
     match tls {
         Some(acceptor) => {
             let io = tokio::time::timeout(patience, acceptor.accept(io)).await??;
-            let h2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
+            let session = io.get_ref().1;
+            if let Some(name) = session.server_name() {
+                let site = worker.shared.sites.origin(&name.to_ascii_lowercase());
+                peer.named_site = site.map_or(NamedSite::Unknown, |origin| NamedSite::One(origin.id));
+            }
+            let h2 = session.alpn_protocol() == Some(b"h2");
             speak(worker, io, h2, peer, phase).await
         }
         None => {

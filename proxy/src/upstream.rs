@@ -8,8 +8,11 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response, request};
@@ -17,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -62,6 +66,9 @@ impl Origin {
     }
 }
 
+/// Interim responses (1xx) before the head of one response; an origin that sends more is cut off.
+const INTERIM_RESPONSES_MAX: u32 = 100;
+
 /// Time limits towards origins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UpstreamTimeouts {
@@ -78,12 +85,14 @@ pub(crate) struct Upstreams {
 
 struct Idle {
     sender: http1::SendRequest<RequestBody>,
+    interim: Arc<Interim>,
     since: Instant,
 }
 
 /// A connection in use. Dropping it closes it; [`Lease::give_back`] keeps it for the next request.
 pub(crate) struct Lease {
     sender: http1::SendRequest<RequestBody>,
+    interim: Arc<Interim>,
     origin: usize,
     pool: Rc<Upstreams>,
 }
@@ -97,7 +106,7 @@ impl Lease {
         if idle.len() >= IDLE_CONNECTIONS_MAX {
             idle.remove(0);
         }
-        idle.push(Idle { sender: self.sender, since: Instant::now() });
+        idle.push(Idle { sender: self.sender, interim: self.interim, since: Instant::now() });
     }
 }
 
@@ -160,8 +169,9 @@ impl Upstreams {
         &self,
         origin: &Origin,
         mut lease: Lease,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), Failed> {
+        lease.interim.watch(&mut request);
         match tokio::time::timeout(self.timeouts.response_head, lease.sender.try_send_request(request)).await
         {
             Ok(Ok(response)) => Ok((response, lease)),
@@ -178,27 +188,27 @@ impl Upstreams {
     /// The connection that was used last and still lives.
     async fn reuse(self: &Rc<Self>, origin: &Origin) -> Option<Lease> {
         loop {
-            let Idle { mut sender, since } = self.idle[origin.id].borrow_mut().pop()?;
+            let Idle { mut sender, interim, since } = self.idle[origin.id].borrow_mut().pop()?;
             if since.elapsed() > IDLE_TIME {
                 // All below it lie idle even longer.
                 self.idle[origin.id].borrow_mut().clear();
                 return None;
             }
             if sender.is_ready() || poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
-                return Some(Lease { sender, origin: origin.id, pool: Rc::clone(self) });
+                return Some(Lease { sender, interim, origin: origin.id, pool: Rc::clone(self) });
             }
         }
     }
 
     async fn connect(self: &Rc<Self>, origin: &Origin) -> Result<Lease, FetchError> {
-        let sender = tokio::time::timeout(self.timeouts.connect, self.open(origin))
+        let (sender, interim) = tokio::time::timeout(self.timeouts.connect, self.open(origin))
             .await
             .map_err(|_| FetchError::ConnectTimeout { origin: origin.url.clone() })?
             .map_err(|source| FetchError::Connect { origin: origin.url.clone(), source })?;
-        Ok(Lease { sender, origin: origin.id, pool: Rc::clone(self) })
+        Ok(Lease { sender, interim, origin: origin.id, pool: Rc::clone(self) })
     }
 
-    async fn open(&self, origin: &Origin) -> io::Result<http1::SendRequest<RequestBody>> {
+    async fn open(&self, origin: &Origin) -> io::Result<Opened> {
         let tcp = match origin.host.parse::<IpAddr>() {
             Ok(address) => TcpStream::connect((address, origin.port)).await?,
             Err(_) => TcpStream::connect((origin.host.as_str(), origin.port)).await?,
@@ -206,8 +216,8 @@ impl Upstreams {
         // Small requests must not wait for the acknowledgement of the one before.
         tcp.set_nodelay(true)?;
         match &origin.tls {
-            None => handshake(TokioIo::new(tcp)).await,
-            Some(name) => handshake(TokioIo::new(self.tls.connect(name.clone(), tcp).await?)).await,
+            None => handshake(tcp).await,
+            Some(name) => handshake(self.tls.connect(name.clone(), tcp).await?).await,
         }
     }
 }
@@ -231,10 +241,14 @@ fn closed_while_idle(error: &hyper::Error) -> bool {
     error.is_incomplete_message() || error.is_canceled() || error.is_closed()
 }
 
-async fn handshake<I>(io: I) -> io::Result<http1::SendRequest<RequestBody>>
+type Opened = (http1::SendRequest<RequestBody>, Arc<Interim>);
+
+async fn handshake<I>(io: I) -> io::Result<Opened>
 where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let interim = Arc::new(Interim::default());
+    let io = TokioIo::new(OriginIo { io, interim: Arc::clone(&interim) });
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_buf_size(RESPONSE_HEAD_BYTES_MAX)
@@ -245,7 +259,67 @@ where
     tokio::task::spawn_local(async move {
         let _ = connection.with_upgrades().await;
     });
-    Ok(sender)
+    Ok((sender, interim))
+}
+
+/// Counts the interim responses of a connection's current request; hyper itself passes over them without end.
+#[derive(Default)]
+struct Interim(AtomicU32);
+
+impl Interim {
+    fn watch(self: &Arc<Self>, request: &mut Request<RequestBody>) {
+        self.0.store(0, Ordering::Relaxed);
+        let counter = Arc::clone(self);
+        hyper::ext::on_informational(request, move |_| {
+            counter.0.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
+    fn is_flood(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > INTERIM_RESPONSES_MAX
+    }
+}
+
+/// A connection to an origin that ends when it floods.
+struct OriginIo<I> {
+    io: I,
+    interim: Arc<Interim>,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for OriginIo<I> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.interim.is_flood() {
+            return Poll::Ready(Err(io::Error::other("more interim responses than anybody needs")));
+        }
+        Pin::new(&mut this.io).poll_read(cx, buf)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for OriginIo<I> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
 }
 
 /// TLS towards origins: rustls with ring, the system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured).

@@ -20,6 +20,8 @@ mod judge;
 mod lines;
 mod report;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod text;
 mod top;
 

@@ -112,10 +112,19 @@ pub fn render(diagnostics: &[Diagnostic]) -> String {
 /// The known word nearest to what was written, if it is near enough to be what was meant.
 pub fn suggest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = written.to_lowercase();
+    let distance = |word: &str| {
+        let word = word.to_lowercase();
+        let longest = word.chars().count().max(folded.chars().count());
+        let distance = if longest > 200 { usize::MAX } else { strsim::damerau_levenshtein(&folded, &word) };
+        // `training` for `train`: the same word, longer.
+        let is_longer = word.len() >= 4
+            && (folded.starts_with(&word) || (folded.len() >= 4 && word.starts_with(&folded)));
+        let near = if longest < 3 { 0 } else { 1.max(longest / 3) };
+        if is_longer { Some(distance.min(near)) } else { (distance <= near).then_some(distance) }
+    };
     known
         .into_iter()
-        .map(|word| (strsim::damerau_levenshtein(&folded, &word.to_lowercase()), word))
-        .filter(|(distance, word)| *distance <= 1.max(word.len().max(written.len()) / 3))
+        .filter_map(|word| distance(word).map(|distance| (distance, word)))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
 }
@@ -175,5 +184,7 @@ mod tests {
         assert_eq!(suggest("repeatfree", known), Some("repeat_free"));
         assert_eq!(suggest("zebra", known), None);
         assert_eq!(suggest("", known), None);
+        assert_eq!(suggest("b", ["a"]), None);
+        assert_eq!(suggest("training", ["train", "search"]), Some("train"));
     }
 }

@@ -30,13 +30,19 @@ pub struct At<T> {
     pub place: Place,
 }
 
+/// A diagnostic on its way.
+struct Found {
+    place: Place,
+    /// A mistake against TOML itself: what else is wrong in the same line follows from it.
+    is_syntax: bool,
+    diagnostic: Diagnostic,
+}
+
 /// The texts, and what was found in them.
 #[derive(Default)]
 pub struct Report {
     sources: RefCell<Vec<Arc<Source>>>,
-    found: RefCell<Vec<(Place, Diagnostic)>>,
-    /// Places of mistakes against TOML itself: what else is wrong in such a line follows from them.
-    syntax: RefCell<Vec<Place>>,
+    found: RefCell<Vec<Found>>,
 }
 
 impl Report {
@@ -58,7 +64,7 @@ impl Report {
 
     /// Whether an error was found; warnings do not count.
     pub fn has_errors(&self) -> bool {
-        self.found.borrow().iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error)
+        self.found.borrow().iter().any(|found| found.diagnostic.severity == Severity::Error)
     }
 
     /// How many texts were taken in.
@@ -68,26 +74,25 @@ impl Report {
 
     /// Reports an error.
     pub fn error(&self, place: Place, message: impl Into<String>) {
-        self.push(Severity::Error, place, message.into(), None);
+        self.push(Severity::Error, place, message.into(), None, false);
     }
 
     /// Reports an error, and what would be right.
     pub fn error_help(&self, place: Place, message: impl Into<String>, help: impl Into<String>) {
-        self.push(Severity::Error, place, message.into(), Some(help.into()));
+        self.push(Severity::Error, place, message.into(), Some(help.into()), false);
     }
 
     /// Reports a warning.
     pub fn warning(&self, place: Place, message: impl Into<String>, help: impl Into<String>) {
-        self.push(Severity::Warning, place, message.into(), Some(help.into()));
+        self.push(Severity::Warning, place, message.into(), Some(help.into()), false);
     }
 
     /// A mistake against TOML itself.
     pub fn syntax_error(&self, place: Place, message: &str) {
-        self.syntax.borrow_mut().push(place);
         let mut lines = message.lines();
         let first = lines.next().unwrap_or("not TOML").to_owned();
         let rest: Vec<&str> = lines.collect();
-        self.push(Severity::Error, place, first, (!rest.is_empty()).then(|| rest.join("; ")));
+        self.push(Severity::Error, place, first, (!rest.is_empty()).then(|| rest.join("; ")), true);
     }
 
     /// 1-based line and column.
@@ -97,26 +102,28 @@ impl Report {
         (line, column)
     }
 
-    fn push(&self, severity: Severity, place: Place, message: String, help: Option<String>) {
+    fn push(&self, severity: Severity, place: Place, message: String, help: Option<String>, is_syntax: bool) {
         let mut diagnostic =
             Diagnostic::error(&self.sources.borrow()[place.file], place.start..place.end, message);
         diagnostic.severity = severity;
         diagnostic.help = help;
-        self.found.borrow_mut().push((place, diagnostic));
+        self.found.borrow_mut().push(Found { place, is_syntax, diagnostic });
     }
 
     /// The texts and what was found, in the order of the texts.
     pub fn finish(self, at_most: usize) -> (Vec<Source>, Vec<Diagnostic>) {
-        let syntax: Vec<(usize, usize)> =
-            self.syntax.borrow().iter().map(|place| (place.file, self.position(*place).0)).collect();
-        let syntax_places = self.syntax.borrow().clone();
         let mut found = self.found.into_inner();
-        found.retain(|(place, diagnostic)| {
-            !syntax.contains(&(place.file, diagnostic.line)) || syntax_places.contains(place)
+        let broken_lines: Vec<(usize, usize)> = found
+            .iter()
+            .filter(|found| found.is_syntax)
+            .map(|found| (found.place.file, found.diagnostic.line))
+            .collect();
+        found.retain(|found| {
+            found.is_syntax || !broken_lines.contains(&(found.place.file, found.diagnostic.line))
         });
-        found.sort_by_key(|(place, diagnostic)| (place.file, diagnostic.line, diagnostic.column));
-        found.dedup_by(|(_, one), (_, other)| one == other);
-        let found = found.into_iter().map(|(_, diagnostic)| diagnostic).take(at_most).collect();
+        found.sort_by_key(|found| (found.place.file, found.diagnostic.line, found.diagnostic.column));
+        found.dedup_by(|one, other| one.diagnostic == other.diagnostic);
+        let found = found.into_iter().map(|found| found.diagnostic).take(at_most).collect();
         let sources = self.sources.into_inner().into_iter().map(|source| (*source).clone()).collect();
         (sources, found)
     }
@@ -148,8 +155,8 @@ pub struct Fields<'a, 'i> {
     what: &'static str,
     report: &'a Report,
     known: RefCell<Vec<&'static str>>,
-    /// Keys that must be there and are not, with what would be right.
-    missing: RefCell<Vec<(&'static str, String)>>,
+    /// Keys of which one must be there and none is, with a message and what would be right.
+    missing: RefCell<Vec<(Vec<&'static str>, String, String)>>,
 }
 
 impl<'a, 'i> Fields<'a, 'i> {
@@ -185,7 +192,14 @@ impl<'a, 'i> Fields<'a, 'i> {
             DeValue::Array(_) => "an array",
             DeValue::Table(_) => "a table",
         };
-        self.report.error(self.at(value.span()), format!("`{key}` is {wanted}, not {found}"));
+        let place = self.at(value.span());
+        let message = format!("`{key}` is {wanted}, not {found}");
+        match value.get_ref() {
+            DeValue::Integer(_) | DeValue::Float(_) if wanted.contains("string") => {
+                self.report.error_help(place, message, "write it in quotes, with its unit if it has one");
+            }
+            _ => self.report.error(place, message),
+        }
     }
 
     /// Where a key stands.
@@ -208,9 +222,14 @@ impl<'a, 'i> Fields<'a, 'i> {
     /// A string that must be there.
     pub fn required(&self, key: &'static str, help: &str) -> Option<At<String>> {
         if self.raw(key).is_none() {
-            self.missing.borrow_mut().push((key, help.to_owned()));
+            self.missing(&[key], format!("{} needs `{key}`", self.what), help);
         }
         self.string(key)
+    }
+
+    /// Reports that none of the keys is there, unless one of them turns out to be there under a wrong name.
+    pub fn missing(&self, keys: &[&'static str], message: impl Into<String>, help: &str) {
+        self.missing.borrow_mut().push((keys.to_vec(), message.into(), help.to_owned()));
     }
 
     /// A string or an array of strings. `None` if the key is missing or nothing in it can be used.
@@ -339,7 +358,7 @@ impl<'a, 'i> Fields<'a, 'i> {
             let place = Place { file: self.place.file, start: key.span().start, end: key.span().end };
             let help = match suggest(name, known.iter().copied()) {
                 Some(near) => {
-                    missing.retain(|(key, _)| *key != near);
+                    missing.retain(|(keys, ..)| !keys.contains(&near));
                     format!("did you mean `{near}`?")
                 }
                 None => format!(
@@ -349,8 +368,8 @@ impl<'a, 'i> Fields<'a, 'i> {
             };
             self.report.error_help(place, format!("unknown key `{name}` in {}", self.what), help);
         }
-        for (key, help) in missing {
-            self.report.error_help(self.place, format!("{} needs `{key}`", self.what), help);
+        for (_, message, help) in missing {
+            self.report.error_help(self.place, message, help);
         }
     }
 }

@@ -54,7 +54,8 @@ pub(crate) fn canonical_host(scheme: &str, host: &str) -> Result<String, &'stati
         b':' => is_address,
         _ => false,
     };
-    if inner.is_empty() || inner.len() > 253 || !inner.bytes().all(allowed) {
+    let has_empty_label = !is_address && inner.split('.').any(str::is_empty);
+    if inner.is_empty() || inner.len() > 253 || has_empty_label || !inner.bytes().all(allowed) {
         return Err("the host is not a host name");
     }
     if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -107,7 +107,7 @@ pub(crate) fn read(
     is_own: bool,
     draft: &mut Draft,
 ) -> Vec<At<String>> {
-    let top = Fields::new(report, table, whole, "a policy");
+    let top = Fields::new(report, table, whole, if is_own { "a policy" } else { "an included text" });
     read_version(report, &top, is_own);
     if is_own {
         read_settings(report, &top, draft);
@@ -194,8 +194,8 @@ fn read_site(report: &Report, fields: Fields<'_, '_>) -> SiteDraft {
 
 fn read_work(report: &Report, fields: Fields<'_, '_>) -> WorkDraft {
     if fields.key("host").is_none() && fields.key("path").is_none() {
-        report.error_help(
-            fields.place,
+        fields.missing(
+            &["path", "host"],
             "`[[work]]` needs `path` or `host`",
             "say which URLs it is about, as in `path = \"/articles/**\"`",
         );
@@ -312,8 +312,8 @@ fn read_verdict(report: &Report, fields: &Fields<'_, '_>) -> Option<Verdict> {
         [(verdict, _)] => Some(verdict),
         [] if fields.key("limit").is_some() => Some(Verdict::Allow),
         [] => {
-            report.error_help(
-                fields.place,
+            fields.missing(
+                &["allow", "deny", "charge", "limit"],
                 "the rule decides nothing",
                 "add one of `allow = true`, `deny = true`, `charge = { … }` or `limit = { … }`",
             );
@@ -365,8 +365,8 @@ fn read_limit(report: &Report, fields: Fields<'_, '_>) -> Option<LimitDraft> {
             .ok()
     });
     if fields.key("requests").is_none() && fields.key("bytes").is_none() {
-        report.error_help(
-            fields.place,
+        fields.missing(
+            &["requests", "bytes"],
             "the limit limits nothing",
             "add `requests = 1000` or `bytes = \"1GB\"`",
         );
@@ -399,7 +399,8 @@ fn read_crawler(report: &Report, fields: Fields<'_, '_>) -> Option<CrawlerDraft>
     });
     let operator = fields.string("operator").and_then(|operator| identifier(report, operator));
     let place = fields.place;
-    let draft = token.map(|token| CrawlerDraft {
+    let operator_is_wrong = fields.key("operator").is_some() && operator.is_none();
+    let draft = token.filter(|_| !operator_is_wrong).map(|token| CrawlerDraft {
         place,
         token,
         operator,

@@ -10,6 +10,9 @@ use toml::de::{DeTable, DeValue};
 use crate::Source;
 use crate::diagnostic::{Diagnostic, Severity, suggest};
 
+/// Mistakes that are looked at; of them the first in the order of the texts are shown.
+const MAX_FOUND: usize = 1_000;
+
 /// A range of bytes in one of the texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Place {
@@ -103,6 +106,9 @@ impl Report {
     }
 
     fn push(&self, severity: Severity, place: Place, message: String, help: Option<String>, is_syntax: bool) {
+        if self.found.borrow().len() >= MAX_FOUND {
+            return; // nobody reads on, and finding places takes time
+        }
         let mut diagnostic =
             Diagnostic::error(&self.sources.borrow()[place.file], place.start..place.end, message);
         diagnostic.severity = severity;

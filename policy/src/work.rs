@@ -119,6 +119,10 @@ mod tests {
         for host in [
             "",
             ".",
+            "..",
+            ".a",
+            "a..b",
+            "a..",
             ":80",
             "a b",
             "user@example.com",

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -182,9 +182,7 @@ impl Answers {
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
-        let mut hasher = self.hasher.build_hasher();
-        key.hash(&mut hasher);
-        lock(&self.shards[(hasher.finish() >> 32) as usize % SHARDS])
+        lock(&self.shards[(self.hasher.hash_one(key) >> 32) as usize % SHARDS])
     }
 
     fn learn(&self, question: &Question, answer: ReverseDnsAnswer) {

@@ -10,8 +10,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-
 use crate::{Class, CrawlerRow};
 
 /// How much of a user agent is looked at, in bytes. Real ones have 50 to 300.
@@ -22,8 +20,8 @@ pub struct Directory {
     rows: Vec<Arc<CrawlerRow>>,
     /// Row numbers by token in lower case.
     by_token: HashMap<Box<str>, usize>,
-    /// Finds all tokens in one pass; the pattern's number is the row's. `None`: no automaton could be built.
-    tokens: Option<AhoCorasick>,
+    /// Row numbers by how their token begins.
+    tokens: Tokens,
 }
 
 impl Directory {
@@ -47,7 +45,7 @@ impl Directory {
                 rows[place] = Arc::new(row);
             }
         }
-        let tokens = automaton(&rows);
+        let tokens = Tokens::new(&rows);
         Directory { rows, by_token, tokens }
     }
 
@@ -60,16 +58,24 @@ impl Directory {
         let bytes = user_agent.as_bytes();
         let window = &bytes[..bytes.len().min(USER_AGENT_BYTES_MAX)];
         let mut best: Option<(u8, usize, &Arc<CrawlerRow>)> = None;
-        for found in self.tokens.as_ref()?.find_overlapping_iter(window) {
-            if !is_product(bytes, found.start(), found.end()) {
-                continue;
+        let mut after_opening = true;
+        for (start, byte) in window.iter().enumerate() {
+            if after_opening {
+                for index in self.tokens.beginning_like(&window[start..]) {
+                    let row = &self.rows[usize::from(index)];
+                    if !is_product_at(bytes, start, window.len(), row.token.as_bytes()) {
+                        continue;
+                    }
+                    let (rank, length) = (rank(row.class), row.token.len());
+                    // Of two that tell as much, the later one.
+                    if best
+                        .is_none_or(|(best_rank, best_length, _)| (rank, length) >= (best_rank, best_length))
+                    {
+                        best = Some((rank, length, row));
+                    }
+                }
             }
-            let row = &self.rows[found.pattern().as_usize()];
-            let (rank, length) = (rank(row.class), found.len());
-            // Matches come in the order of their ends, so that `>=` prefers the last.
-            if best.is_none_or(|(best_rank, best_length, _)| (rank, length) >= (best_rank, best_length)) {
-                best = Some((rank, length, row));
-            }
+            after_opening = OPENING[usize::from(*byte)];
         }
         best.map(|(_, _, row)| row)
     }
@@ -111,32 +117,78 @@ fn key(token: &str) -> Box<str> {
     token.to_ascii_lowercase().into_boxed_str()
 }
 
-/// A full automaton: about 1 ns a byte, and every overlapping token is seen, so that one which fails at its boundary
-/// hides no other.
-fn automaton(rows: &[Arc<CrawlerRow>]) -> Option<AhoCorasick> {
-    let tokens = rows.iter().map(|row| row.token.as_bytes());
-    let builder = |kind| {
-        let mut builder = AhoCorasick::builder();
-        builder.ascii_case_insensitive(true).match_kind(MatchKind::Standard).kind(Some(kind));
-        builder
-    };
-    // A policy with very many crawlers could outgrow the table; the slower kind has a far higher limit.
-    let fast = builder(AhoCorasickKind::DFA).build(tokens.clone());
-    fast.or_else(|_| builder(AhoCorasickKind::NoncontiguousNFA).build(tokens)).ok()
+/// Tokens by how they begin, so that few have to be compared where a product's name may start.
+///
+/// A table and comparisons, rather than one automaton for all tokens: names start at some twenty places of a user agent
+/// only, and what lies between is passed over at less than a step of an automaton for each byte.
+struct Tokens {
+    /// The first four bytes of tokens, and their rows' numbers.
+    buckets: Vec<Vec<(u32, u16)>>,
+    /// The rows of tokens with fewer bytes, which only a policy has.
+    short: Vec<u16>,
 }
 
-/// Whether what stands from `start` to `end` stands alone, as a product's name does.
-fn is_product(bytes: &[u8], start: usize, end: usize) -> bool {
-    let opens = |byte: u8| {
-        matches!(byte, 0..=b' ' | b';' | b',' | b'(' | b')' | b'[' | b'{' | b'"' | b'\'' | b'|' | b'<')
-    };
-    let closes = |byte: u8| {
-        matches!(
-            byte,
-            0..=b' ' | b'/' | b';' | b',' | b'(' | b')' | b']' | b'}' | b'"' | b'\'' | b'|' | b'>' | b':'
-        )
-    };
-    (start == 0 || opens(bytes[start - 1])) && bytes.get(end).is_none_or(|byte| closes(*byte))
+const BUCKETS: usize = 1024;
+
+impl Tokens {
+    fn new(rows: &[Arc<CrawlerRow>]) -> Tokens {
+        let (mut buckets, mut short) = (vec![Vec::new(); BUCKETS], Vec::new());
+        // A policy's text is too short to name 65,536 crawlers; were it not, the rest would go unrecognised.
+        for (row, index) in rows.iter().zip(0u16..) {
+            match head(row.token.as_bytes()) {
+                Some(head) => buckets[bucket(head)].push((head, index)),
+                None => short.push(index),
+            }
+        }
+        Tokens { buckets, short }
+    }
+
+    /// The rows whose token may stand at the beginning of this text.
+    fn beginning_like<'a>(&'a self, text: &[u8]) -> impl Iterator<Item = u16> + 'a {
+        let head = head(text);
+        let bucket: &[(u32, u16)] = head.map_or(&[], |head| &self.buckets[bucket(head)]);
+        let long = bucket.iter().filter(move |(other, _)| Some(*other) == head).map(|(_, index)| *index);
+        long.chain(self.short.iter().copied())
+    }
+}
+
+/// The first four bytes with letters in lower case. Some other bytes fall together too, which costs a comparison.
+fn head(text: &[u8]) -> Option<u32> {
+    let first = text.first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*first) | 0x2020_2020)
+}
+
+fn bucket(head: u32) -> usize {
+    (head.wrapping_mul(0x9e37_79b1) >> 22) as usize
+}
+
+/// Whether this token stands here, within the window, and ends as a product's name does.
+fn is_product_at(bytes: &[u8], start: usize, window: usize, token: &[u8]) -> bool {
+    let end = start + token.len();
+    end <= window
+        && bytes[start..end].eq_ignore_ascii_case(token)
+        && bytes.get(end).is_none_or(|byte| CLOSING[usize::from(*byte)])
+}
+
+/// What may stand before a product's name, besides the beginning.
+const OPENING: [bool; 256] = bytes(b";,()[{\"'|<");
+/// What may stand behind one, besides the end.
+const CLOSING: [bool; 256] = bytes(b"/;,()]}\"'|>:");
+
+/// These bytes, and space and control characters.
+const fn bytes(these: &[u8]) -> [bool; 256] {
+    let mut set = [false; 256];
+    let mut byte = 0;
+    while byte <= b' ' as usize {
+        set[byte] = true;
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < these.len() {
+        set[these[index] as usize] = true;
+        index += 1;
+    }
+    set
 }
 
 fn rank(class: Class) -> u8 {
@@ -363,6 +415,14 @@ mod tests {
         let token = |user_agent| directory.recognise(user_agent).map(|row| &*row.token);
         assert_eq!(token("Long Tokens/1"), Some("Long"));
         assert_eq!(token("Long Token/1"), Some("Long Token"));
+        // Short ones are possible, though hardly wise.
+        let directory = Directory::new(vec![own("X", Class::Ai), own("Yz", Class::Ai)]);
+        let token = |user_agent| directory.recognise(user_agent).map(|row| &*row.token);
+        for (user_agent, expect) in [("X", "X"), ("x/1", "X"), ("a (x)", "X"), ("yz", "Yz"), ("a;YZ:", "Yz")]
+        {
+            assert_eq!(token(user_agent), Some(expect), "{user_agent}");
+        }
+        assert_eq!(token("Xa xb y yzz zx"), None);
     }
 
     #[test]

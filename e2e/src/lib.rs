@@ -6,6 +6,7 @@
 
 pub mod byline;
 pub mod client;
+pub mod config;
 pub mod h2c;
 pub mod origin;
 pub mod ports;

@@ -1,0 +1,104 @@
+//! The texts of `byline.toml` and `policy.toml` that the tests use, in one place: when a key changes its name, it
+//! changes here.
+
+/// One site on the plain listener. `more` goes before any table.
+pub fn site(upstream: &str, more: &str) -> String {
+    format!("{}upstream = \"{upstream}\"\n{more}", base())
+}
+
+/// The listeners and the state, without any site.
+pub fn base() -> String {
+    "listen = \"{listen}\"\nadmin = \"{admin}\"\nstate = \"{state}\"\n".to_owned()
+}
+
+/// The line that names the policy's file.
+pub const POLICY: &str = "policy = \"{policy}\"\n";
+
+/// A second listener with TLS; `chain.pem` and `key.pem` lie in `{dir}`.
+pub const TLS_LISTENER: &str =
+    "[[listener]]\naddress = \"{tls}\"\ncertificate = \"{dir}/chain.pem\"\nkey = \"{dir}/key.pem\"\n";
+
+/// A site with a TLS listener beside the plain one.
+pub fn tls_site(upstream: &str) -> String {
+    site(upstream, TLS_LISTENER)
+}
+
+/// A second listener whose clients send a PROXY protocol header.
+pub const PROXY_LISTENER: &str = "[[listener]]\naddress = \"{tls}\"\nproxy_protocol = true\n";
+
+/// Hosts and the origin behind them.
+pub fn host(hosts: &[&str], upstream: &str) -> String {
+    format!("[[site]]\nhosts = {hosts:?}\nupstream = \"{upstream}\"\n")
+}
+
+/// Where the crawler of [`SHOP`] that has an account comes from.
+pub const RICH: [u8; 4] = [127, 0, 0, 2];
+/// Its user agent.
+pub const RICH_AGENT: &str =
+    "User-Agent: Mozilla/5.0 (compatible; RichBot/1.0; +https://rich.example/bot)\r\n";
+/// Where the crawler of [`SHOP`] comes from that has no account.
+pub const POOR: [u8; 4] = [127, 0, 0, 3];
+/// Its user agent.
+pub const POOR_AGENT: &str = "User-Agent: PoorBot/2.0\r\n";
+
+/// A policy with a rule of each kind and two crawlers: one with an account, one without.
+pub const SHOP: &str = r#"
+version = 1
+mode = "enforce"
+currency = "USD"
+contact = "mailto:rights@press.example"
+licence = "https://press.example/licence"
+
+[[holder]]
+id = "press"
+name = "The Press"
+
+[[work]]
+path = "/articles/**"
+holder = "press"
+
+[[rule]]
+name = "articles"
+path = "/articles/**"
+require = "network"
+charge = { price = "0.002 USD", per = "fetch", repeat_free = "1h" }
+
+[[rule]]
+name = "every"
+path = "/every/**"
+require = "network"
+charge = { price = "0.001 USD", per = "fetch", repeat_free = "0s" }
+
+[[rule]]
+name = "data"
+path = "/data/**"
+require = "network"
+charge = { price = "1 USD", per = "MB", max = "2 USD", repeat_free = "0s" }
+
+[[rule]]
+name = "drafts"
+path = "/drafts/**"
+deny = true
+
+[[rule]]
+name = "slow"
+path = "/slow/**"
+limit = { requests = 3, per = "1h" }
+
+[[crawler]]
+token = "RichBot"
+operator = "rich-labs"
+purpose = "train"
+ranges = ["127.0.0.2/32"]
+
+[[crawler]]
+token = "PoorBot"
+operator = "poor-labs"
+purpose = "train"
+ranges = ["127.0.0.3/32"]
+
+[[account]]
+operator = "rich-labs"
+credit_limit = "5000 USD"
+accept = "up to 5 USD"
+"#;

@@ -1,0 +1,403 @@
+//! HTTP/2 on both listeners: what goes through, and what an h1 origin must never hear of.
+
+use bytes::Bytes;
+use e2e::h2c::{self, Connection, Verdict, block_on, frame, preface, request_block};
+use e2e::origin::ok;
+use e2e::tls::Authority;
+use e2e::wire::End;
+use e2e::{Byline, Origin, before, configured};
+use http::{HeaderMap, Request};
+
+fn start(origin: &Origin) -> Byline {
+    before(origin.url()).start()
+}
+
+/// A process with a TLS listener for `site.test`.
+fn start_tls(origin: &Origin, authority: &Authority) -> Byline {
+    let identity = authority.issue(&["site.test"]);
+    configured(e2e::config::tls_site(&origin.url()))
+        .file("chain.pem", &identity.chain_pem)
+        .file("key.pem", &identity.key_pem)
+        .start()
+}
+
+#[test]
+fn a_get_with_prior_knowledge() {
+    let origin = Origin::answering(ok("X-oDD: 1\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\n", "hello"));
+    let byline = start(&origin);
+    let answer = block_on(async {
+        let mut connection = Connection::plain(byline.listen).await?;
+        let request = Request::get("http://site.test/a%2Fb?c=d").header("x-one", "1").body(());
+        Ok::<_, std::io::Error>(connection.ask(request.expect("well formed"), b"").await.expect("an answer"))
+    })
+    .expect("a connection");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"hello".as_slice()));
+    assert_eq!(answer.fields["x-odd"], "1");
+    assert_eq!(answer.fields.get_all("set-cookie").iter().count(), 2);
+    let seen = origin.request();
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/a%2Fb?c=d"));
+    assert_eq!(seen.fields.all("host"), ["site.test"]);
+    assert_eq!(
+        (seen.fields.first("x-one"), seen.fields.first("x-forwarded-proto")),
+        (Some("1"), Some("http"))
+    );
+}
+
+#[test]
+fn both_protocols_by_alpn() {
+    let origin = Origin::site(|request| ok("", request.fields.first("x-forwarded-proto").unwrap_or("none")));
+    let authority = Authority::new();
+    let byline = start_tls(&origin, &authority);
+    let answer = block_on(async {
+        let config = authority.client(&["h2", "http/1.1"]);
+        let mut connection =
+            Connection::tls(byline.tls, "site.test", config).await.expect("a TLS connection");
+        connection.ask(h2c::get("https://site.test/"), b"").await.expect("an answer")
+    });
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"https".as_slice()));
+    for alpn in [&["http/1.1"][..], &[]] {
+        let mut client = e2e::Client::connect_tls(byline.tls, "site.test", authority.client(alpn));
+        assert_eq!(client.ask(e2e::get("/", "")).text(), "https");
+    }
+}
+
+#[test]
+fn many_streams_at_once() {
+    let origin = Origin::site(|request| ok("", request.target.repeat(1000)));
+    let byline = start(&origin);
+    block_on(async {
+        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
+        let mut answers = Vec::new();
+        for n in 0..50 {
+            let request = h2c::get(&format!("http://site.test/{n}"));
+            answers.push((n, connection.open(request, true).await.expect("a stream").0));
+        }
+        for (n, answer) in answers {
+            let answer = h2c::collect(answer.await.expect("an answer")).await.expect("a body");
+            assert_eq!(answer.body, format!("/{n}").repeat(1000).into_bytes());
+        }
+    });
+}
+
+#[test]
+fn bodies_and_trailers_in_both_directions() {
+    let origin = Origin::site(|request| {
+        assert_eq!(request.end, End::Chunked);
+        let sum = request.trailers.first("x-sum").unwrap_or("none").to_owned();
+        let length = request.body.len().to_string();
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{length}\r\n0\r\nX-Back: {sum}\r\n\r\n", length.len())
+            .into_bytes()
+    });
+    let byline = start(&origin);
+    block_on(async {
+        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
+        let request =
+            Request::post("http://site.test/").header("te", "trailers").body(()).expect("well formed");
+        let (answer, mut sender) = connection.open(request, false).await.expect("a stream");
+        sender.send_data(Bytes::from(vec![b'a'; 10_000]), false).expect("data");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", "7".parse().expect("a value"));
+        sender.send_trailers(trailers).expect("trailers");
+        let answer = h2c::collect(answer.await.expect("an answer")).await.expect("a body");
+        assert_eq!(answer.body, b"10000");
+        assert_eq!(answer.trailers.expect("trailers came back")["x-back"], "7");
+    });
+}
+
+#[test]
+fn answers_without_a_body() {
+    let origin = Origin::site(|request| match (request.method.as_str(), request.target.as_str()) {
+        ("HEAD", _) => b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n".to_vec(),
+        (_, "/204") => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+        _ => b"HTTP/1.1 304 Not Modified\r\nETag: \"e\"\r\n\r\n".to_vec(),
+    });
+    let byline = start(&origin);
+    block_on(async {
+        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
+        let head = Request::head("http://site.test/").body(()).expect("well formed");
+        let head = connection.ask(head, b"").await.expect("an answer");
+        assert_eq!(
+            (head.status, &head.fields["content-length"]),
+            (200, &http::HeaderValue::from_static("1234"))
+        );
+        for (path, status) in [("/204", 204), ("/304", 304)] {
+            let answer = connection.ask(h2c::get(&format!("http://site.test{path}")), b"").await;
+            assert_eq!(answer.expect("an answer").status, status);
+        }
+    });
+}
+
+#[test]
+fn a_cut_answer_resets_its_stream_and_no_other() {
+    let origin = Origin::start(|visit| {
+        while let Some(request) = visit.request() {
+            if request.target == "/cut" {
+                let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nbegin");
+                return;
+            }
+            let _ = visit.write(ok("", "fine"));
+        }
+    });
+    let byline = start(&origin);
+    block_on(async {
+        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
+        let cut = connection.ask(h2c::get("http://site.test/cut"), b"").await;
+        assert!(cut.is_err(), "a cut body came through as whole: {cut:?}");
+        let fine = connection.ask(h2c::get("http://site.test/"), b"").await.expect("the connection lives");
+        assert_eq!(fine.body, b"fine");
+    });
+}
+
+#[test]
+fn a_stream_that_is_reset_takes_its_fetch_along() {
+    let (left, leaves) = std::sync::mpsc::channel();
+    let origin = Origin::start(move |visit| {
+        visit.request();
+        let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nbegin");
+        let _ = left.send(visit.left_within(e2e::wait::PATIENCE));
+    });
+    let byline = start(&origin);
+    block_on(async {
+        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
+        let (answer, mut sender) =
+            connection.open(h2c::get("http://site.test/"), true).await.expect("a stream");
+        let answer = answer.await.expect("a head");
+        sender.send_reset(h2::Reason::CANCEL);
+        drop(answer);
+        let gone = tokio::task::spawn_blocking(move || leaves.recv_timeout(e2e::wait::PATIENCE));
+        assert!(gone.await.expect("a thread").expect("the origin's word"), "the fetch goes on");
+    });
+}
+
+/// Sends these frames after the preface: the stream must fail, and the origin must hear nothing.
+fn refused(what: &str, frames: &[u8]) -> Verdict {
+    let origin = Origin::answering(ok("", "x"));
+    let byline = start(&origin);
+    let mut client = byline.client();
+    client.send([preface(), frames.to_vec()].concat());
+    let verdict = h2c::verdict(&mut client, 1);
+    match verdict {
+        Verdict::Status(status) => assert!((400..500).contains(&status), "{what}: {status}"),
+        Verdict::Reset(_) | Verdict::GoAway(_) | Verdict::Closed => {}
+    }
+    assert!(origin.untouched(), "{what}: the origin got {:?}", origin.requests());
+    verdict
+}
+
+fn headers(fields: &[(&str, &str)]) -> Vec<u8> {
+    frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &request_block(fields))
+}
+
+#[test]
+fn names_and_values_that_h1_could_not_hold() {
+    for (name, value) in [
+        ("X-Upper", "1"),
+        ("x y", "1"),
+        ("x:y", "1"),
+        ("x\r\ny", "1"),
+        ("x\0y", "1"),
+        ("", "1"),
+        ("x-a", "b\r\nc: d"),
+        ("x-a", "b\nc"),
+        ("x-a", "b\rc"),
+        ("x-a", "b\0c"),
+        ("x\u{e9}", "1"),
+        ("x(y)", "1"),
+        ("x-a", "b\u{1}"),
+    ] {
+        refused(&format!("{name:?}: {value:?}"), &headers(&[(name, value)]));
+    }
+}
+
+#[test]
+fn connection_fields_have_no_place_in_h2() {
+    for (name, value) in [
+        ("connection", "close"),
+        ("connection", "x-a"),
+        ("keep-alive", "5"),
+        ("proxy-connection", "close"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "websocket"),
+        ("te", "gzip"),
+    ] {
+        refused(&format!("{name}: {value}"), &headers(&[(name, value)]));
+    }
+}
+
+#[test]
+fn pseudo_fields_are_exactly_what_they_are() {
+    let whole = |fields: &[(&str, &str)]| {
+        frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &h2c::block(fields))
+    };
+    let (method, scheme, path, host) =
+        ((":method", "GET"), (":scheme", "http"), (":path", "/bad"), (":authority", "site.test"));
+    for (what, fields) in [
+        ("none", vec![("x-a", "b")]),
+        ("no method", vec![scheme, path, host]),
+        ("no path", vec![method, scheme, host]),
+        ("no scheme", vec![method, path, host]),
+        ("an empty path", vec![method, scheme, (":path", ""), host]),
+        ("a path without its slash", vec![method, scheme, (":path", "bad"), host]),
+        ("a path with a space", vec![method, scheme, (":path", "/a b"), host]),
+        ("a path with a line", vec![method, scheme, (":path", "/a HTTP/1.1\r\nx: y"), host]),
+        ("two paths", vec![method, scheme, path, path, host]),
+        ("two methods", vec![method, method, scheme, path, host]),
+        ("a method with a space", vec![(":method", "GET /x"), scheme, path, host]),
+        ("an unknown one", vec![method, scheme, path, host, (":other", "1")]),
+        ("a status", vec![method, scheme, path, host, (":status", "200")]),
+        ("after a field", vec![method, scheme, path, ("x-a", "b"), host]),
+        ("no host at all", vec![method, scheme, path]),
+        ("credentials", vec![method, scheme, path, (":authority", "a:b@site.test")]),
+        ("a slash in the host", vec![method, scheme, path, (":authority", "site.test/x")]),
+        ("a comma in the host", vec![method, scheme, path, (":authority", "site.test,b.test")]),
+        ("another host field", vec![method, scheme, path, host, ("host", "other.test")]),
+        ("two host fields", vec![method, scheme, path, host, ("host", "site.test"), ("host", "site.test")]),
+        ("CONNECT", vec![(":method", "CONNECT"), (":authority", "site.test:443")]),
+        ("extended CONNECT", vec![(":method", "CONNECT"), (":protocol", "websocket"), scheme, path, host]),
+    ] {
+        refused(what, &whole(&fields));
+    }
+}
+
+#[test]
+fn lengths_that_the_data_do_not_keep() {
+    let post = |length: &str| {
+        let fields = h2c::block(&[
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", "/bad"),
+            (":authority", "site.test"),
+            ("content-length", length),
+        ]);
+        frame(h2c::HEADERS, h2c::END_HEADERS, 1, &fields)
+    };
+    for (length, data) in
+        [("3", "12"), ("1", "12"), ("0", "1"), ("-1", ""), ("+2", "12"), ("2, 2", "12"), ("x", "12")]
+    {
+        let origin = Origin::start(|visit| {
+            while let Some(request) = visit.request() {
+                assert!(!matches!(request.end, End::Length | End::Chunked), "{request:?}");
+            }
+        });
+        let byline = start(&origin);
+        let mut client = byline.client();
+        let body = frame(h2c::DATA, h2c::END_STREAM, 1, data.as_bytes());
+        client.send([preface(), post(length), body].concat());
+        let verdict = h2c::verdict(&mut client, 1);
+        assert!(
+            !matches!(verdict, Verdict::Status(status) if status < 400),
+            "content-length {length} for {data:?}: {verdict:?}"
+        );
+        for request in origin.requests() {
+            let complete = matches!(request.end, End::Length | End::Chunked);
+            assert!(!complete, "content-length {length} for {data:?}: complete at the origin");
+        }
+    }
+}
+
+#[test]
+fn trailers_hold_no_pseudo_fields() {
+    for fields in
+        [&[(":path", "/other")][..], &[(":status", "200")], &[("X-Upper", "1")], &[("x", "a\r\nb: c")]]
+    {
+        let origin = Origin::start(|visit| {
+            while visit.request().is_some_and(|request| request.end == End::Chunked) {
+                let _ = visit.write(ok("", "complete"));
+            }
+        });
+        let byline = start(&origin);
+        let mut client = byline.client();
+        let post = h2c::block(&[
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", "/bad"),
+            (":authority", "site.test"),
+        ]);
+        client.send(
+            [
+                preface(),
+                frame(h2c::HEADERS, h2c::END_HEADERS, 1, &post),
+                frame(h2c::DATA, 0, 1, b"data"),
+                frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &h2c::block(fields)),
+            ]
+            .concat(),
+        );
+        let verdict = h2c::verdict(&mut client, 1);
+        assert!(!matches!(verdict, Verdict::Status(status) if status < 400), "{fields:?}: {verdict:?}");
+        let complete = origin.requests().into_iter().filter(|request| request.end == End::Chunked);
+        assert_eq!(complete.count(), 0, "{fields:?}: complete at the origin");
+    }
+}
+
+#[test]
+fn frames_out_of_place_end_the_connection() {
+    let open = frame(h2c::HEADERS, h2c::END_HEADERS, 1, &request_block(&[]));
+    for (what, frames) in [
+        ("DATA on an idle stream", frame(h2c::DATA, 0, 1, b"x")),
+        ("HEADERS on stream 0", frame(h2c::HEADERS, h2c::END_HEADERS, 0, &request_block(&[]))),
+        ("an even stream", frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 2, &request_block(&[]))),
+        ("a CONTINUATION of nothing", frame(h2c::CONTINUATION, h2c::END_HEADERS, 1, &request_block(&[]))),
+        ("a frame above the limit", frame(h2c::DATA, 0, 1, &vec![0; 20_000])),
+        ("a broken field block", frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &[0xff; 20])),
+        ("a SETTINGS of 5 bytes", frame(h2c::SETTINGS, 0, 0, &[0; 5])),
+    ] {
+        let frames = if what.contains("above") { [open.clone(), frames].concat() } else { frames };
+        let origin = Origin::start(|visit| while visit.request().is_some_and(|r| r.end == End::Chunked) {});
+        let byline = start(&origin);
+        let mut client = byline.client();
+        client.send([preface(), frames].concat());
+        let verdict = h2c::verdict(&mut client, 1);
+        assert!(
+            matches!(verdict, Verdict::GoAway(_) | Verdict::Closed | Verdict::Reset(_)),
+            "{what}: {verdict:?}"
+        );
+        assert_eq!(
+            byline.ask(e2e::get("/", "Connection: close\r\n")).status / 100,
+            5,
+            "{what}: the others live"
+        );
+    }
+}
+
+#[test]
+fn floods_do_not_reach_the_others() {
+    let origin = Origin::answering(ok("", "x"));
+    let byline = start(&origin);
+    let rss = byline.rss_kib();
+    let headers = |stream: u32| {
+        let block = request_block(&[]);
+        frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, stream, &block)
+    };
+    let reset = |stream: u32| frame(h2c::RST_STREAM, 0, stream, &8u32.to_be_bytes());
+    let floods: [(&str, Vec<u8>); 5] = [
+        ("rapid reset", (0..20_000).flat_map(|n| [headers(2 * n + 1), reset(2 * n + 1)].concat()).collect()),
+        ("SETTINGS", frame(h2c::SETTINGS, 0, 0, &[]).repeat(50_000)),
+        ("PING", frame(h2c::PING, 0, 0, &[0; 8]).repeat(50_000)),
+        ("empty DATA", {
+            let post = h2c::block(&[
+                (":method", "POST"),
+                (":scheme", "http"),
+                (":path", "/"),
+                (":authority", "site.test"),
+            ]);
+            let open = frame(h2c::HEADERS, h2c::END_HEADERS, 1, &post);
+            [open, frame(h2c::DATA, 0, 1, &[]).repeat(100_000)].concat()
+        }),
+        ("CONTINUATION", {
+            let begin = frame(h2c::HEADERS, 0, 1, &request_block(&[]));
+            let more = frame(h2c::CONTINUATION, 0, 1, &h2c::block(&[("x-a", &"a".repeat(4000))]));
+            [begin, more.repeat(1000)].concat()
+        }),
+    ];
+    for (what, flood) in floods {
+        let mut client = byline.client();
+        client.patience(std::time::Duration::from_secs(2));
+        let _ = client.try_send(preface());
+        // A peer that cuts the connection while it is flooded does what is asked of it.
+        let _ = client.try_send(flood);
+        let asked = std::time::Instant::now();
+        assert_eq!(byline.ask(e2e::get("/", "")).status, 200, "{what}");
+        assert!(asked.elapsed() < std::time::Duration::from_secs(2), "{what}: {:?}", asked.elapsed());
+        assert!(byline.rss_kib() < rss + 60 * 1024, "{what}: {rss} KiB became {} KiB", byline.rss_kib());
+    }
+}

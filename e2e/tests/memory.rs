@@ -1,0 +1,137 @@
+//! Bodies flow: however long they are, little of them is ever inside.
+
+mod alone {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use e2e::wait::{self, PATIENCE};
+    use e2e::{Byline, Origin, before, get};
+
+    const BIG: u64 = 200 << 20;
+    /// How much more memory a big body may take than an idle process.
+    const ALLOWED_KIB: u64 = 40 << 10;
+
+    fn start(origin: &Origin) -> Byline {
+        let byline = before(origin.url()).start();
+        byline.admin_get("/healthz");
+        byline
+    }
+
+    #[test]
+    fn two_hundred_megabytes_down() {
+        let origin = Origin::start(|visit| {
+            while visit.request().is_some() {
+                let part = vec![b'x'; 1 << 20];
+                let _ = visit.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n"));
+                for _ in 0..BIG >> 20 {
+                    if visit.write(&part).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        for agent in ["Mozilla/5.0", "GPTBot/1.2"] {
+            let byline = start(&origin);
+            let idle = byline.rss_kib();
+            let mut client = byline.client();
+            client.send(get("/", &format!("User-Agent: {agent}\r\nConnection: close\r\n")));
+            client.head().expect("a head");
+            let (mut count, mut most) = (0, 0);
+            loop {
+                let part = client.take(1 << 20);
+                if part.is_empty() {
+                    break;
+                }
+                count += part.len() as u64;
+                if count % (16 << 20) == 0 {
+                    most = most.max(byline.rss_kib());
+                }
+            }
+            assert_eq!(count, BIG);
+            println!("{agent}: {idle} KiB idle, {most} KiB at most");
+            assert!(most < idle + ALLOWED_KIB, "{agent}: {idle} KiB became {most} KiB");
+        }
+    }
+
+    #[test]
+    fn two_hundred_megabytes_up() {
+        let origin = Origin::start(|visit| {
+            let Some(request) = visit.head() else { return };
+            let length: u64 =
+                request.fields.first("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+            let mut count = 0;
+            while count < length {
+                let more = visit.some();
+                if more.is_empty() {
+                    return;
+                }
+                count += more.len() as u64;
+            }
+            let _ = visit.write(e2e::origin::ok("", count.to_string()));
+        });
+        let byline = start(&origin);
+        let idle = byline.rss_kib();
+        let mut client = byline.client();
+        client.send(format!("PUT / HTTP/1.1\r\nHost: site.test\r\nContent-Length: {BIG}\r\n\r\n"));
+        let part = vec![b'y'; 1 << 20];
+        let mut most = 0;
+        for number in 0..BIG >> 20 {
+            client.send(&part);
+            if number % 16 == 0 {
+                most = most.max(byline.rss_kib());
+            }
+        }
+        assert_eq!(client.answer("PUT").text(), BIG.to_string());
+        println!("{idle} KiB idle, {most} KiB at most");
+        assert!(most < idle + ALLOWED_KIB, "{idle} KiB became {most} KiB");
+    }
+
+    #[test]
+    fn a_body_that_nobody_reads_stays_at_the_origin() {
+        const WHOLE: u64 = 400 << 20;
+        let taken = Arc::new(AtomicU64::new(0));
+        let (stuck, sticks) = mpsc::channel();
+        let count = taken.clone();
+        let origin = Origin::start(move |visit| {
+            visit.request();
+            let _ = visit.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {WHOLE}\r\n\r\n"));
+            visit.patience(Duration::from_secs(1));
+            let part = vec![b'z'; 64 << 10];
+            while count.load(Ordering::Relaxed) < WHOLE && visit.write(&part).is_ok() {
+                count.fetch_add(part.len() as u64, Ordering::Relaxed);
+            }
+            let _ = stuck.send(());
+        });
+        for agent in ["Mozilla/5.0", "GPTBot/1.2"] {
+            let byline = start(&origin);
+            let idle = byline.rss_kib();
+            taken.store(0, Ordering::Relaxed);
+            let mut client = byline.client();
+            client.send(get("/", &format!("User-Agent: {agent}\r\n")));
+            client.head().expect("a head");
+            sticks.recv_timeout(PATIENCE).expect("the origin cannot write any more");
+            let (sent, rss) = (taken.load(Ordering::Relaxed), byline.rss_kib());
+            println!("{agent}: {} MiB left the origin, {idle} KiB became {rss} KiB", sent >> 20);
+            assert!(sent < 64 << 20, "{agent}: {} MiB left the origin", sent >> 20);
+            assert!(rss < idle + ALLOWED_KIB, "{agent}: {idle} KiB became {rss} KiB");
+        }
+    }
+
+    #[test]
+    fn idle_connections_cost_little() {
+        let origin = Origin::answering(e2e::origin::ok("", "x"));
+        let byline = start(&origin);
+        let idle = byline.rss_kib();
+        let mut clients: Vec<_> = (0..400).map(|_| byline.client()).collect();
+        for client in &mut clients {
+            assert_eq!(client.ask(get("/", "")).status, 200);
+        }
+        let rss = byline.rss_kib();
+        println!("{} KiB a connection", (rss.saturating_sub(idle)) / 400);
+        assert!(rss < idle + 400 * 64, "{idle} KiB became {rss} KiB");
+        drop(clients);
+        wait::until_true("the process stays usable", PATIENCE, || byline.ask(get("/", "")).status == 200);
+    }
+}

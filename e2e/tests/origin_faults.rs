@@ -1,0 +1,294 @@
+//! An origin that breaks, lies or floods: the client learns of it, and no connection to it is used again.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use e2e::origin::ok;
+use e2e::wait::PATIENCE;
+use e2e::wire::End;
+use e2e::{Byline, Origin, Visit, before, get};
+
+fn start(origin: &Origin) -> Byline {
+    before(origin.url()).start()
+}
+
+/// An origin whose `/bad` does this, and whose every other path is fine.
+fn bad(answer: impl Fn(&mut Visit) + Send + Sync + 'static) -> Origin {
+    Origin::start(move |visit| {
+        while let Some(request) = visit.request() {
+            if request.target == "/bad" {
+                answer(visit);
+                // What stays readable here is what a proxy might wrongly go on using.
+                continue;
+            }
+            if visit.write(ok("", "good")).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// The answer to `/bad` is a 502 or is cut, and the next request goes to the origin on a new connection.
+fn is_not_passed_on(what: &str, answer: &'static [u8]) {
+    let origin = bad(move |visit| drop(visit.write(answer)));
+    let byline = start(&origin);
+    let mut client = byline.client();
+    client.send(get("/bad", ""));
+    if let Some(answer) = client.try_answer("GET").expect("an answer or an end in time") {
+        assert!(
+            answer.status == 502 || !answer.complete(),
+            "{what}: {} {:?} came through as whole",
+            answer.status,
+            answer.text()
+        );
+    }
+    let next = byline.ask(get("/good", ""));
+    assert_eq!((next.status, next.text().as_str()), (200, "good"), "{what}");
+    let requests = origin.requests();
+    assert_ne!(requests[0].connection, requests[1].connection, "{what}: the connection was used again");
+}
+
+#[test]
+fn lengths_that_disagree() {
+    is_not_passed_on("two lengths", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc");
+    is_not_passed_on("a list", b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\nabc");
+    is_not_passed_on("a sign", b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nab");
+    is_not_passed_on("no number", b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nab");
+}
+
+#[test]
+fn a_length_beside_chunks() {
+    // Either it is refused, or the chunks count, the length is gone and the connection is not used again.
+    for lines in
+        ["Content-Length: 3\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 3"]
+    {
+        let answer = format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n2\r\nab\r\n0\r\n\r\n");
+        let origin = bad(move |visit| drop(visit.write(&answer)));
+        let byline = start(&origin);
+        let answer = byline.ask(get("/bad", ""));
+        if answer.status == 200 {
+            assert_eq!(answer.text(), "ab");
+            let both = answer.fields.has("content-length") && answer.fields.has("transfer-encoding");
+            assert!(!both && answer.field("content-length") != "3", "{:?}", answer.fields);
+        } else {
+            assert_eq!(answer.status, 502);
+        }
+        assert_eq!(byline.ask(get("/good", "")).text(), "good");
+        let requests = origin.requests();
+        assert_ne!(requests[0].connection, requests[1].connection, "the connection was used again");
+    }
+}
+
+#[test]
+fn chunks_that_are_broken() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for chunks in
+        ["x\r\nab\r\n0\r\n\r\n", "2\r\nabc\r\n0\r\n\r\n", "-2\r\nab\r\n0\r\n\r\n", "fffffffffffffffff\r\nab"]
+    {
+        let bytes: &'static [u8] = Vec::leak(format!("{head}{chunks}").into_bytes());
+        is_not_passed_on(chunks, bytes);
+    }
+}
+
+#[test]
+fn transfer_codings_that_nobody_asked_for() {
+    for coding in ["cow", "gzip", "chunked, gzip", "chunked, chunked"] {
+        let bytes = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n2\r\nab\r\n0\r\n\r\n");
+        is_not_passed_on(coding, Vec::leak(bytes.into_bytes()));
+    }
+}
+
+#[test]
+fn heads_that_are_broken() {
+    is_not_passed_on("no HTTP", b"hello, this is not HTTP\r\n\r\n");
+    is_not_passed_on("no status", b"HTTP/1.1 abc OK\r\nContent-Length: 0\r\n\r\n");
+    is_not_passed_on("a folded field", b"HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 0\r\n\r\n");
+    is_not_passed_on("NUL", b"HTTP/1.1 200 OK\r\nX-A: a\0b\r\nContent-Length: 0\r\n\r\n");
+    is_not_passed_on("bare CR", b"HTTP/1.1 200 OK\r\nX-A: a\rb\r\nContent-Length: 0\r\n\r\n");
+}
+
+#[test]
+fn a_switch_of_protocol_that_nobody_asked_for() {
+    is_not_passed_on(
+        "101",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhello",
+    );
+}
+
+#[test]
+fn bytes_after_the_body_are_nobodys_answer() {
+    let origin = bad(|visit| {
+        let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned");
+    });
+    let byline = start(&origin);
+    let mut client = byline.client();
+    assert_eq!(client.ask(get("/bad", "")).text(), "ok");
+    for _ in 0..3 {
+        assert_eq!(client.ask(get("/good", "")).text(), "good");
+    }
+}
+
+#[test]
+fn a_flood_of_interim_answers_ends() {
+    let (sent, sends) = mpsc::channel();
+    let origin = Origin::start(move |visit| {
+        visit.request();
+        let mut count = 0u32;
+        while count < 200_000 && visit.write("HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n").is_ok() {
+            count += 1;
+        }
+        let _ = sent.send(count);
+    });
+    let byline = start(&origin);
+    let rss = byline.rss_kib();
+    let mut client = byline.client();
+    client.send(get("/", ""));
+    let answer = client.try_answer("GET").expect("an end of it in time");
+    assert!(answer.is_none_or(|answer| answer.status == 502));
+    assert!(
+        sends.recv_timeout(PATIENCE).expect("the origin's count") < 200_000,
+        "the flood was read to its end"
+    );
+    assert!(byline.rss_kib() < rss + 20 * 1024);
+}
+
+#[test]
+fn a_head_of_600_kb_is_too_much() {
+    let origin = Origin::start(|visit| {
+        visit.request();
+        let _ = visit.write("HTTP/1.1 200 OK\r\n");
+        for number in 0..600 {
+            if visit.write(format!("X-{number}: {}\r\n", "a".repeat(1000))).is_err() {
+                return;
+            }
+        }
+        let _ = visit.write("Content-Length: 0\r\n\r\n");
+    });
+    let byline = start(&origin);
+    assert_eq!(byline.ask(get("/", "")).status, 502);
+}
+
+#[test]
+fn an_answer_that_is_cut_is_cut_for_the_client() {
+    for (head, part) in
+        [("Content-Length: 100000", "x".repeat(50_000)), ("Transfer-Encoding: chunked", String::new())]
+    {
+        let part = if part.is_empty() { format!("c350\r\n{}\r\n", "x".repeat(50_000)) } else { part };
+        let bytes = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{part}");
+        let origin = bad(move |visit| {
+            let _ = visit.write(&bytes);
+            visit.close();
+        });
+        let byline = start(&origin);
+        let mut client = byline.client();
+        client.send(get("/bad", ""));
+        let answer = client.answer("GET");
+        assert_eq!((answer.status, answer.end), (200, End::Cut), "{head}");
+        assert!(answer.body.len() <= 50_000);
+        assert_eq!(byline.ask(get("/good", "")).text(), "good");
+    }
+}
+
+#[test]
+fn an_origin_that_closes_at_once_is_a_bad_gateway() {
+    let origin = Origin::start(|visit| {
+        visit.request();
+    });
+    let byline = start(&origin);
+    assert_eq!(byline.ask(get("/", "")).status, 502);
+}
+
+#[test]
+fn an_origin_that_is_not_there_is_a_bad_gateway() {
+    let port = e2e::ports::Port::reserve();
+    let byline = before(format!("http://{}", port.addr())).start();
+    let answer = byline.ask(get("/", ""));
+    assert_eq!(answer.status, 502);
+    assert!(answer.complete());
+    // When it comes back, so does the site.
+    let listener = std::net::TcpListener::bind(port.addr()).expect("the reserved port");
+    let _origin = Origin::start_on(listener, |visit| {
+        while visit.request().is_some() {
+            let _ = visit.write(ok("", "back"));
+        }
+    });
+    assert_eq!(byline.ask(get("/", "")).text(), "back");
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_fetch_along() {
+    let (left, leaves) = mpsc::channel();
+    let origin = Origin::start(move |visit| {
+        let Some(request) = visit.request() else { return };
+        if request.target == "/body" {
+            let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nbegin");
+        }
+        let start = Instant::now();
+        let gone = visit.left_within(PATIENCE);
+        let _ = left.send((gone, start.elapsed()));
+    });
+    let byline = start(&origin);
+    for (path, waits_for) in [("/head", ""), ("/body", "begin")] {
+        let before = origin.requests().len();
+        let mut client = byline.client();
+        client.send(get(path, ""));
+        origin.wait_for_requests(before + 1);
+        if !waits_for.is_empty() {
+            client.head().expect("the head comes at once");
+        }
+        let hung_up = Instant::now();
+        client.reset();
+        let (gone, _) = leaves.recv_timeout(PATIENCE).expect("the origin's word");
+        assert!(gone, "{path}: the fetch goes on without a client");
+        assert!(hung_up.elapsed() < Duration::from_secs(2), "{path}: after {:?}", hung_up.elapsed());
+    }
+}
+
+#[test]
+fn a_post_is_never_sent_twice() {
+    let origin = Origin::start(|visit| {
+        // The first request of a connection is served, the second finds it dead: a stale pooled connection.
+        if visit.request().is_some() {
+            let _ = visit.write(ok("", "first"));
+            visit.head();
+        }
+    });
+    let byline = start(&origin);
+    let mut client = byline.client();
+    assert_eq!(client.ask(get("/", "")).text(), "first");
+    let post = "POST /pay HTTP/1.1\r\nHost: site.test\r\nContent-Length: 2\r\n\r\nhi";
+    assert_eq!(client.ask(post).status, 502);
+    let posts = origin.requests().iter().filter(|request| request.method == "POST").count();
+    assert_eq!(posts, 1);
+}
+
+#[test]
+fn a_get_survives_a_stale_connection() {
+    let (done, dones) = mpsc::channel();
+    let origin = Origin::start(move |visit| {
+        // One answer each, then an unannounced end.
+        if visit.request().is_some() {
+            let _ = visit.write(ok("", "served"));
+        }
+        visit.close();
+        let _ = done.send(());
+    });
+    let byline = start(&origin);
+    let mut client = byline.client();
+    for _ in 0..10 {
+        assert_eq!(client.ask(get("/", "")).text(), "served");
+        dones.recv_timeout(PATIENCE).expect("the origin's end");
+    }
+}
+
+#[test]
+fn the_origins_reset_before_its_head_is_a_bad_gateway() {
+    let origin = bad(Visit::reset);
+    let byline = start(&origin);
+    let mut client = byline.client();
+    client.send("POST /bad HTTP/1.1\r\nHost: site.test\r\nContent-Length: 2\r\n\r\nhi");
+    origin.wait_for_requests(1);
+    origin.end();
+    assert_eq!(client.answer("POST").status, 502);
+}

@@ -41,7 +41,12 @@ pub const POOR: [u8; 4] = [127, 0, 0, 3];
 /// Its user agent.
 pub const POOR_AGENT: &str = "User-Agent: PoorBot/2.0\r\n";
 
-/// A policy with a rule of each kind and two crawlers: one with an account, one without.
+/// Where the crawler of [`SHOP`] comes from that has an account, but agrees to prices one by one.
+pub const CAREFUL: [u8; 4] = [127, 0, 0, 4];
+/// Its user agent.
+pub const CAREFUL_AGENT: &str = "User-Agent: CarefulBot/1.0\r\n";
+
+/// A policy with a rule of each kind and three crawlers: one with a contract, one with an account, one with neither.
 pub const SHOP: &str = r#"
 version = 1
 mode = "enforce"
@@ -96,6 +101,16 @@ token = "PoorBot"
 operator = "poor-labs"
 purpose = "train"
 ranges = ["127.0.0.3/32"]
+
+[[crawler]]
+token = "CarefulBot"
+operator = "careful-labs"
+purpose = "train"
+ranges = ["127.0.0.4/32"]
+
+[[account]]
+operator = "careful-labs"
+credit_limit = "10 USD"
 
 [[account]]
 operator = "rich-labs"

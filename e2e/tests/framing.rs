@@ -239,15 +239,37 @@ fn chunk_sizes_that_are_not_hexadecimal() {
     for size in ["x", "-1", "+1", "0x1", " 1", "1 2", "", "fffffffffffffffff", "1\u{0}"] {
         never_completes(&format!("size {size:?}"), format!("{size}\r\na\r\n0\r\n\r\n").as_bytes());
     }
-    never_completes("a 200 kB size", format!("{}1\r\na\r\n0\r\n\r\n", "0".repeat(200_000)).as_bytes());
+}
+
+/// Chunks that a lenient reader may take: either they are refused, or the origin gets them in a form that leaves
+/// nothing to interpret.
+fn reads_one_way(what: &str, chunks: &[u8]) {
+    let origin = Origin::answering(ok("", "complete"));
+    let byline = before(origin.url()).start();
+    let mut client = byline.client();
+    let head = "POST /odd HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let _ = client.try_send([head.as_bytes(), chunks].concat());
+    client.finish_sending();
+    let answer = client.try_answer("POST").unwrap_or(None);
+    if answer.is_some_and(|answer| answer.status == 200) {
+        let received = origin.received().concat();
+        let at = e2e::wire::find(&received, b"\r\n\r\n").expect("a head") + 4;
+        let body = String::from_utf8_lossy(&received[at..]).into_owned();
+        assert_eq!(body.to_ascii_uppercase(), "1\r\nA\r\n0\r\n\r\n", "{what}");
+    } else {
+        let complete = origin.requests().iter().any(|request| request.end == End::Chunked);
+        assert!(!complete, "{what}: it was completed at the origin");
+    }
 }
 
 #[test]
-fn chunk_extensions_with_control_characters() {
-    never_completes("NUL", b"1;a=\0\r\na\r\n0\r\n\r\n");
-    never_completes("bare CR", b"1;a=\rb\r\na\r\n0\r\n\r\n");
-    never_completes("bare LF", b"1;a=\nb\r\na\r\n0\r\n\r\n");
-    never_completes("64 kB of it", format!("1;{}\r\na\r\n0\r\n\r\n", "a".repeat(65_536)).as_bytes());
+fn chunk_extensions_stay_here() {
+    reads_one_way("an extension", b"1;a=b\r\na\r\n0\r\n\r\n");
+    reads_one_way("NUL", b"1;a=\0\r\na\r\n0\r\n\r\n");
+    reads_one_way("bare CR", b"1;a=\rb\r\na\r\n0\r\n\r\n");
+    reads_one_way("bare LF", b"1;a=\nb\r\na\r\n0\r\n\r\n");
+    reads_one_way("64 kB of it", format!("1;{}\r\na\r\n0\r\n\r\n", "a".repeat(65_536)).as_bytes());
+    reads_one_way("200 kB of zeros", format!("{}1\r\na\r\n0\r\n\r\n", "0".repeat(200_000)).as_bytes());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use e2e::config::{POOR, POOR_AGENT, RICH, RICH_AGENT, SHOP};
+use e2e::config::{CAREFUL, CAREFUL_AGENT, POOR, POOR_AGENT, RICH, RICH_AGENT, SHOP};
 use e2e::origin::ok;
 use e2e::{Answer, Byline, Client, Origin, before, get};
 use serde_json::Value;
@@ -41,6 +41,10 @@ fn rich(byline: &Byline, path: &str) -> Answer {
 
 fn poor(byline: &Byline, path: &str, lines: &str) -> Answer {
     ask_from(byline, POOR, get(path, &format!("{POOR_AGENT}{lines}")))
+}
+
+fn careful(byline: &Byline, path: &str, lines: &str) -> Answer {
+    ask_from(byline, CAREFUL, get(path, &format!("{CAREFUL_AGENT}{lines}")))
 }
 
 fn amounts(records: &[Value]) -> Vec<(&str, &str)> {
@@ -140,7 +144,7 @@ fn an_offer_buys_what_it_covers() {
         ("crawler-max-price: USD 0.001999999", 402),
         ("crawler-exact-price: USD 0.003", 402),
     ] {
-        let answer = poor(&byline, "/every/../articles/1", &format!("{offer}\r\n"));
+        let answer = careful(&byline, "/articles/1", &format!("{offer}\r\n"));
         assert_eq!(answer.status, status, "{offer}: {}", answer.text());
         match status {
             200 => assert!(!answer.fields.has("crawler-price"), "{offer}: {:?}", answer.fields),
@@ -173,14 +177,14 @@ fn an_offer_that_is_no_price_is_refused() {
         "usd",
         "",
     ] {
-        let answer = poor(&byline, "/articles/1", &format!("crawler-max-price: {offer}\r\n"));
+        let answer = careful(&byline, "/articles/1", &format!("crawler-max-price: {offer}\r\n"));
         assert!(matches!(answer.status, 400 | 402), "{offer:?}: {}", answer.status);
     }
     for lines in [
         "crawler-max-price: USD 1\r\ncrawler-max-price: USD 2\r\n",
         "crawler-max-price: USD 1\r\ncrawler-exact-price: USD 1\r\n",
     ] {
-        assert_eq!(poor(&byline, "/articles/1", lines).status, 400, "{lines}");
+        assert_eq!(careful(&byline, "/articles/1", lines).status, 400, "{lines}");
     }
     assert!(origin.untouched());
     assert!(byline.records().is_empty());

@@ -37,7 +37,7 @@ fn status(byline: &Byline, path: &str) -> u16 {
 }
 
 fn reloads(byline: &Byline, result: &str) -> f64 {
-    byline.metric("byline_policy_reloads_total", &[&format!("result=\"{result}\"")])
+    byline.metric("byline_config_reloads_total", &[&format!("result=\"{result}\"")])
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn five_mistakes_are_five_diagnostics() {
         let found = all.lines().find(|l| l.contains(&place));
         assert!(found.is_some(), "no diagnostic at line {line} ({what}):\n{all}");
     }
-    let places = all.lines().filter(|line| line.contains(&format!("{name}:"))).count();
+    let places = all.lines().filter(|line| line.contains(&format!("--> {name}:"))).count();
     assert_eq!(places, 5, "{all}");
 
     std::fs::write(&file, SHOP).expect("the temporary directory is writable");

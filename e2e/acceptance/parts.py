@@ -229,7 +229,8 @@ class Byline(Process):
         return subprocess.run([self.binary, *map(str, arguments)], capture_output=True, text=True)
 
     def statement(self):
-        said = self.run("statement", "--state", self.work / "state", "--format", "json")
+        said = self.run("statement", "--state", self.work / "state", "--format", "json",
+                        "--period", time.strftime("%Y-%m", time.gmtime()))
         if said.returncode:
             raise RuntimeError(f"statement: {said.stderr}")
         return json.loads(said.stdout)

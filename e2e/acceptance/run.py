@@ -114,7 +114,7 @@ def compare_books(checks, byline, nginx):
 
 def replay(byline, *arguments):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said = byline.run("replay", "--policy", byline.work / "policy.toml", "--offline", "--format", "json", *arguments)
+    said = byline.run("replay", "--policy", byline.work / "policy.toml", "--format", "json", *arguments)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if said.returncode:

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -391,15 +391,29 @@ impl Byline {
         run([OsString::from("verify"), self.ledger_dir().into()])
     }
 
-    /// The statement of everything, as JSON.
+    /// This month's statement, as JSON.
     pub fn statement(&self, arguments: &[&str]) -> Value {
         let mut all = vec![OsString::from("statement"), "--state".into(), self.state.clone().into()];
-        all.extend(["--format", "json"].map(OsString::from));
+        all.extend(["--format", "json", "--period", &this_month()].map(OsString::from));
         all.extend(arguments.iter().map(OsString::from));
         let said = run(all);
         assert_eq!(said.code, 0, "statement: {}", said.err);
         serde_json::from_str(&said.out).expect("a statement is JSON")
     }
+}
+
+/// The month that it is now, in UTC, as `--period` takes it.
+pub fn this_month() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    // Days to a civil date, counted in years that begin in March (proleptic Gregorian).
+    let days = since.as_secs() / 86_400 + 719_468;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = days / 146_097 * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}")
 }
 
 impl Drop for Byline {

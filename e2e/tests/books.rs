@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 
-use e2e::byline::{Said, run};
+use e2e::byline::{Said, run, this_month};
 use e2e::config::{POOR, POOR_AGENT, RICH, RICH_AGENT, SHOP};
 use e2e::origin::ok;
 use e2e::{Byline, Client, Origin, before, get};
@@ -100,12 +100,12 @@ fn a_statement_can_be_one_sides() {
 #[test]
 fn a_statement_has_a_form_for_each_reader() {
     let byline = a_days_work();
-    let table = with_state(&byline, &["statement"]);
+    let table = with_state(&byline, &["statement", "--period", &this_month()]);
     assert!(table.code == 0 && table.out.contains("rich-labs") && table.out.contains("0.504"), "{table:?}");
-    let csv = with_state(&byline, &["statement", "--format", "csv"]);
+    let csv = with_state(&byline, &["statement", "--period", &this_month(), "--format", "csv"]);
     assert!(csv.code == 0 && csv.out.lines().count() > 1, "{csv:?}");
     assert!(csv.out.lines().next().is_some_and(|head| head.contains("operator") && head.contains("amount")));
-    let html = with_state(&byline, &["statement", "--format", "html"]);
+    let html = with_state(&byline, &["statement", "--period", &this_month(), "--format", "html"]);
     assert!(html.code == 0 && html.out.contains("<html") && html.out.contains("rich-labs"), "{html:?}");
     assert!(!html.out.contains("<script"), "a page to print runs nothing");
 }
@@ -162,7 +162,6 @@ fn a_replay_of_the_log_counts_as_the_live_run_did() {
         byline.policy_file.clone().into_os_string(),
         "--format".into(),
         "json".into(),
-        "--offline".into(),
     ]);
     assert_eq!(said.code, 0, "{said:?}");
     let report: Value = serde_json::from_str(&said.out).expect("a report is JSON");

@@ -17,7 +17,7 @@ fn xorshift(state: &mut u64) -> u64 {
 fn storm(byline: &Byline, seed: u64, count: usize) {
     let mut state = seed;
     let mut client =
-        Client::connect_from(Ipv4Addr::from(if seed % 2 == 0 { RICH } else { POOR }), byline.listen);
+        Client::connect_from(Ipv4Addr::from(if seed.is_multiple_of(2) { RICH } else { POOR }), byline.listen);
     for n in 0..count {
         let random = xorshift(&mut state);
         let agent = match random % 8 {

@@ -50,6 +50,12 @@ impl Entry {
     /// # Errors
     /// If the bytes are not a CloudEvents 1.0 JSON object, or one of a known type with a wrong shape.
     pub fn parse(bytes: &[u8]) -> Result<Entry, RecordError> {
+        // In the canonical form the type comes last: nearly every entry is a fetch, and needs one pass, not two.
+        if bytes.ends_with(b"\"type\":\"ai.usage.fetch.v1\"}")
+            && let Ok(record) = UsageRecord::parse(bytes)
+        {
+            return Ok(Entry::Fetch(Box::new(record)));
+        }
         #[derive(serde::Deserialize)]
         struct Kind {
             #[serde(rename = "type")]

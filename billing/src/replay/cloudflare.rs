@@ -34,10 +34,10 @@ pub(super) fn event(mut fields: Fields<'_>) -> Result<Event<'_>, Malformed> {
         content_type: fields.take_text(&["EdgeResponseContentType"]),
         ..Event::default()
     };
-    let target = fields.take_bytes(&["ClientRequestURI", "ClientRequestPath"]);
-    if target.is_empty() {
+    if fields.find(&["ClientRequestURI", "ClientRequestPath"]).is_none() {
         return Err(Malformed("no ClientRequestURI in the object"));
     }
+    let target = fields.take_bytes(&["ClientRequestURI", "ClientRequestPath"]); // empty: it was no request
     set_target(&mut event, target);
     if event.method.is_empty() {
         event.method = Cow::Borrowed(b"GET"); // the field is optional in a job, and most fetches are

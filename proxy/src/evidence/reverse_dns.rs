@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Resolver, TokioResolver};
 use metrics::Lookup;
@@ -298,7 +299,7 @@ fn build(options: &IdentityOptions) -> Result<TokioResolver, NetError> {
 async fn confirm(resolver: &TokioResolver, verification: &Verification, address: IpAddr) -> ReverseDnsAnswer {
     let found = match resolver.reverse_lookup(address).await {
         Ok(found) => found,
-        Err(error) if error.is_no_records_found() => return ReverseDnsAnswer::Confirmed(Vec::new()),
+        Err(error) if denies(&error) => return ReverseDnsAnswer::Confirmed(Vec::new()),
         Err(_) => return ReverseDnsAnswer::Unknown,
     };
     let names = found.answers().iter().filter_map(|record| match &record.data {
@@ -337,8 +338,19 @@ async fn leads_back(resolver: &TokioResolver, name: &Name, address: IpAddr) -> O
             RData::AAAA(aaaa) => IpAddr::V6(aaaa.0) == address,
             _ => false,
         })),
-        Err(error) if error.is_no_records_found() => Some(false),
+        Err(error) if denies(&error) => Some(false),
         Err(_) => None,
+    }
+}
+
+/// Whether this says that there is no such record: the name does not exist, or its zone vouches (with its SOA) that it
+/// has none. A chain of aliases that was given up looks like the latter, without the SOA.
+fn denies(error: &NetError) -> bool {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            none.response_code == ResponseCode::NXDomain || none.soa.is_some()
+        }
+        _ => false,
     }
 }
 

@@ -20,9 +20,11 @@ fn every_flavour_gives_the_report_that_was_looked_at() {
     for name in ["combined.log", "nginx.json", "caddy.json", "cloudflare.json"] {
         let mut replay = Replay::new(Some(&policy), None, &registry, &settings);
         let log = read(name);
-        for_each_line(&mut &log[..], &mut |number, line| replay.line(name, number, line)).expect("bytes in memory");
+        for_each_line(&mut &log[..], &mut |number, line| replay.line(name, number, line))
+            .expect("bytes in memory");
         let report = replay.finish(&registry);
-        let skipped: Vec<(&str, u64)> = report.first_skipped.iter().map(|one| (&*one.file, one.line)).collect();
+        let skipped: Vec<(&str, u64)> =
+            report.first_skipped.iter().map(|one| (&*one.file, one.line)).collect();
         assert_eq!(skipped, [(name, 8)]);
         // What is wrong with the broken line differs with the format; all else is the same.
         let shown = report.to_text();

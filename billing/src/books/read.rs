@@ -270,7 +270,6 @@ impl Page<'_> {
     }
 
     /// The ids of the filter's texts; `None` if one of them is nowhere in the books, so that nothing can match.
-    #[expect(clippy::type_complexity, reason = "two optional filters, or nothing to find at all")]
     fn filter_ids(&self, filter: Filter<'_>) -> rusqlite::Result<Option<(Option<TextId>, Option<TextId>)>> {
         let mut ids = [None, None];
         for (id, wanted) in ids.iter_mut().zip([filter.operator, filter.holder]) {

@@ -367,9 +367,8 @@ impl<'p> Judge<'p> {
         };
         let released = ask(event.content_type.as_deref());
         if event.content_type.is_none() && (200..300).contains(&event.status) {
-            let others = self.media_types.iter().map(|media_type| ask(Some(media_type)));
-            let same = |other: Release| rule_of(&other) == rule_of(&released);
-            if !others.map(same).all(|same| same) {
+            let differs = |media_type: &String| rule_of(&ask(Some(media_type))) != rule_of(&released);
+            if self.media_types.iter().any(differs) {
                 return (Answer::NeedsContentType, standing.questions.into_inner());
             }
         }
@@ -552,10 +551,10 @@ fn refused(refusal: &Refusal) -> Answer {
     }
 }
 
-fn rule_of(release: &Release) -> &str {
+fn rule_of(release: &Release) -> Arc<str> {
     match release {
-        Release::Refuse(refusal) => &refusal.rule,
-        Release::Deliver(terms) => &terms.rule,
+        Release::Refuse(refusal) => Arc::clone(&refusal.rule),
+        Release::Deliver(terms) => Arc::clone(&terms.rule),
     }
 }
 

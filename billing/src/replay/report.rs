@@ -307,8 +307,8 @@ impl Replay<'_> {
     /// Ends the replay. `registry` is the policy without rules that [`Replay::new`] was given.
     pub fn finish(mut self, registry: &PolicySnapshot) -> Report {
         let mut crawlers = Vec::new();
-        let mut others: Vec<(Class, Count, Vec<(u64, Arc<str>)>)> =
-            OTHER_CLASSES.iter().map(|class| (*class, Count::default(), Vec::new())).collect();
+        let mut others =
+            OTHER_CLASSES.map(|class| (class, Count::default(), Vec::<(u64, Arc<str>)>::new())).to_vec();
         for (place, seen) in self.by_row.iter().enumerate().filter(|(_, seen)| seen.all.fetches > 0) {
             let row = self.judges[0].row(u32::try_from(place).expect("rows are few"));
             if is_ai(row) {

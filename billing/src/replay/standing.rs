@@ -13,10 +13,13 @@ pub(super) struct Usage {
     month: i32,
     month_ends_secs: i64,
     /// Requests and bytes of each rule's budget, operator, and period.
-    windows: HashMap<(Arc<str>, Arc<str>, i64), (u64, u64)>,
+    windows: HashMap<Window, (u64, u64)>,
     /// Nano-units owed by each operator in each month.
     owed: HashMap<(Arc<str>, i32), i128>,
 }
+
+/// A rule, an operator, and the start of a period.
+type Window = (Arc<str>, Arc<str>, i64);
 
 /// The most windows that are kept. Logs are nearly in the order of time, so the oldest are over.
 const WINDOWS_MAX: usize = 100_000;

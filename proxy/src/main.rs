@@ -7,6 +7,7 @@ mod cli;
 mod client_io;
 mod close;
 mod config;
+mod demo;
 mod error;
 mod evidence;
 mod fetch;

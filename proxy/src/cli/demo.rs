@@ -1,16 +1,417 @@
 //! `byline demo`: a sample site, the proxy in front of it, scripted crawlers, a statement and a verified ledger.
+//!
+//! It needs no file, no network and no argument. What it prints as true it has checked; if a check fails, the exit code
+//! is 1.
 
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use billing::books::Books;
+use billing::statement::{Period, Query, Statement};
+use ledger::{Checkpoint, Verdict};
+use policy::decimal;
+
+use crate::config::{self, Overrides};
+use crate::demo::checks::Checks;
+use crate::demo::origin::Origin;
+use crate::demo::site::{self, Site};
+use crate::demo::tally::Tally;
+use crate::demo::tamper::{self, Tampered};
+use crate::demo::visitors::{self, Kind, Visitor};
+use crate::demo::{POLICY, client, report};
+use crate::logging::{self, LogFormat};
+use crate::process::{self, Process};
+use crate::shared;
+
+/// Where the site is offered if nobody says otherwise and the port is free.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Likewise the admin page.
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8402);
+
+/// Whose statements are shown.
+const OPERATOR: &str = "openai";
+const HOLDER: &str = "example-poets";
 
 /// Arguments of `byline demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// End by itself instead of staying up until Ctrl-C.
     #[arg(long)]
-    pub(crate) once: bool,
+    once: bool,
+    /// Keep policy, ledger and books in this directory, which must be new or empty; without it they are removed at the
+    /// end.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Where Byline serves the site [default: 127.0.0.1:8080, or any free port].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where metrics and the summary page are [default: 127.0.0.1:8402, or any free port].
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
 }
 
 /// Runs it.
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`byline demo` is not finished")
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    logging::start(LogFormat::Text, "error")?;
+    say(report::PREFACE)?;
+    if let Some(missing) = visitors::SOURCES.into_iter().find(|source| !client::can_use(*source)) {
+        bail!(
+            "this system has no loopback address {missing}, which a visitor of the demo needs; Linux has all of \
+             127.0.0.0/8, elsewhere it takes an alias (macOS: sudo ifconfig lo0 alias {missing})"
+        );
+    }
+    let mut stage = Stage::set(&args)?;
+    let process = stage.start()?;
+    stage.introduce(&process)?;
+
+    let began = this_month();
+    let visitors = visitors::come(&stage.site, stage.listen, stage.origin.address)?;
+    say(&report::heading(2, "Who came, and what happened"))?;
+    say(&report::visits(&visitors))?;
+
+    // A clean stop writes the last sums of refusals: from here on the ledger is whole.
+    let checkpoint = process.stop()?;
+    let findings = Findings::gather(&stage, checkpoint, &period_since(began))?;
+    let all_hold = findings.tell(&visitors)?;
+
+    let me = std::env::args().next().unwrap_or_else(|| "byline".to_owned());
+    say(&report::heading(8, "What to try next"))?;
+    if args.once {
+        say(&format!(
+            "   {me} demo\n       the same, and it stays up: try it with curl and look at the admin page\n   \
+             {me} replay --access-log /var/log/nginx/access.log\n       \
+             who crawled your own site, and what it would have earned\n   \
+             {me} serve --upstream http://127.0.0.1:3000\n       \
+             stand in front of your own site: it meters, and refuses nothing\n"
+        ))?;
+        if let Some(state) = &args.state {
+            say(&format!("\n   Policy, ledger and books are kept in {}.\n", state.display()))?;
+        }
+    } else {
+        stage.stay_up(&me)?;
+    }
+    Ok(if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The site, the place where things are kept, and the addresses.
+struct Stage {
+    site: Arc<Site>,
+    origin: Origin,
+    state: State,
+    listen: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// Where policy, ledger and books are.
+enum State {
+    Kept(PathBuf),
+    Temporary(tempfile::TempDir),
+}
+
+impl State {
+    fn path(&self) -> &Path {
+        match self {
+            State::Kept(path) => path,
+            State::Temporary(directory) => directory.path(),
+        }
+    }
+}
+
+impl Stage {
+    fn set(args: &Args) -> anyhow::Result<Stage> {
+        let state = match &args.state {
+            Some(path) => State::Kept(new_directory(path)?),
+            None => State::Temporary(
+                tempfile::Builder::new()
+                    .prefix("byline-demo-")
+                    .tempdir()
+                    .context("no temporary directory can be made")?,
+            ),
+        };
+        std::fs::write(state.path().join("policy.toml"), POLICY).context("the policy cannot be written")?;
+        let site = Arc::new(Site::new());
+        let origin = Origin::start(Arc::clone(&site))?;
+        let listen = args.listen.unwrap_or_else(|| free_or_any(LISTEN));
+        let admin = args.admin.unwrap_or_else(|| free_or_any(ADMIN));
+        Ok(Stage { site, origin, state, listen, admin })
+    }
+
+    /// Starts Byline in front of the site, as `byline serve` would; then the addresses are those that it really has.
+    fn start(&mut self) -> anyhow::Result<Process> {
+        let overrides = Overrides {
+            listen: Some(self.listen),
+            upstream: Some(format!("http://{}", self.origin.address)),
+            admin: Some(self.admin),
+            state: Some(self.state.path().to_owned()),
+            policy: Some(self.state.path().join("policy.toml")),
+            offline: true,
+            ..Overrides::default()
+        };
+        let process = process::start(config::load(None, &overrides)?)?;
+        let url = process.urls.first().context("there is one listener")?;
+        let address = url.trim_start_matches("http://").trim_end_matches('/');
+        self.listen = address.parse().with_context(|| format!("the listener's URL {url}"))?;
+        self.admin = process.admin;
+        Ok(process)
+    }
+
+    fn introduce(&self, process: &Process) -> anyhow::Result<()> {
+        say(&report::heading(1, "What was set up"))?;
+        let state = self.state.path().display();
+        say(&format!(
+            "   a publisher's site     http://{}/   {} works, a feed, a picture\n   \
+             Byline in front of it  http://{}/   the same site; visitors come here\n   \
+             admin page, metrics    http://{}/\n   \
+             its policy             {state}/policy.toml\n   \
+             its ledger             {state}/ledger/\n\n   \
+             The policy's rules, as they stand in the file:\n\n",
+            self.origin.address,
+            self.site.works().len(),
+            self.listen,
+            process.admin,
+        ))?;
+        say(&report::indented(report::rules_of(POLICY)))
+    }
+
+    /// Starts again on the same ledger and waits for Ctrl-C.
+    fn stay_up(&mut self, me: &str) -> anyhow::Result<()> {
+        let signals = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let process = self.start()?;
+        let (url, admin, state) = (self.listen, self.admin, self.state.path().display());
+        say(&format!(
+            "   Byline is up again on the same ledger:\n\n     \
+             http://{url}/   the site, through Byline: open it in a browser\n     \
+             http://{admin}/   crawlers, works, amounts; also /metrics\n\n   \
+             In another terminal:\n\n   \
+             curl -i -A 'GPTBot/1.2' http://{url}/poems/the-tyger\n       \
+             an impostor: 127.0.0.1 is not where the real one comes from\n   \
+             curl -i -A 'GPTBot/1.2' --interface 127.10.0.1 http://{url}/fables/dog-and-shadow\n       \
+             the real one, by its address: delivered, and on the bill\n   \
+             {me} statement --state {state} --period {}\n       \
+             the bill\n\n   Ctrl-C ends it{}.\n",
+            period_since(this_month()),
+            match self.state {
+                State::Kept(_) => "",
+                State::Temporary(_) => " and removes everything",
+            }
+        ))?;
+        signals.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                interrupted = tokio::signal::ctrl_c() => interrupted,
+                _ = terminate.recv() => Ok(()),
+            }
+        })?;
+        let checkpoint = process.stop()?;
+        say(&format!("\n   Stopped; the ledger was closed with {} entries.\n", checkpoint.size))
+    }
+}
+
+/// What is found in the ledger and the books when the visitors have gone.
+struct Findings {
+    checkpoint: Checkpoint,
+    tally: Tally,
+    whole: Statement,
+    operator: Statement,
+    holder: Statement,
+    verdict: Verdict,
+    tampered: Tampered,
+}
+
+impl Findings {
+    fn gather(stage: &Stage, checkpoint: Checkpoint, period: &str) -> anyhow::Result<Findings> {
+        let state = stage.state.path();
+        let ledger = state.join("ledger");
+        let tally = Tally::read(&ledger)?;
+        let books = Books::open(state)?;
+        let draw_up = |operator: Option<&str>, holder: Option<&str>| -> anyhow::Result<Statement> {
+            let query = Query {
+                period: Period::parse(period, "UTC")?,
+                operator: operator.map(str::to_owned),
+                holder: holder.map(str::to_owned),
+                by_work: false,
+                currency: None,
+            };
+            Ok(Statement::draw_up(&books, query)?)
+        };
+        let victim = tally.fetches.iter().find(|(_, record)| record.amount_nano > 0);
+        let victim = victim.map(|(index, _)| *index).context("nobody paid for anything")?;
+        Ok(Findings {
+            checkpoint,
+            whole: draw_up(None, None)?,
+            operator: draw_up(Some(OPERATOR), None)?,
+            holder: draw_up(None, Some(HOLDER))?,
+            verdict: ledger::verify(&ledger),
+            tampered: tamper::try_it(&ledger, &state.join("changed-copy"), victim)?,
+            tally,
+        })
+    }
+
+    /// Prints all of it; whether everything holds.
+    fn tell(&self, visitors: &[Visitor]) -> anyhow::Result<bool> {
+        say(&report::heading(3, "The crawlers, from the ledger"))?;
+        say(&report::crawlers(&self.tally, visitors))?;
+
+        say(&report::heading(4, "A refusal in full"))?;
+        let refused = visitors.iter().find_map(|visitor| {
+            let visit = visitor.log.iter().find(|visit| visit.answer.status == 402)?;
+            visitor.payer.map(|_| (visitor, visit))
+        });
+        let (visitor, visit) = refused.context("nobody who can pay was asked to")?;
+        say(&report::refusal(visitor, visit))?;
+
+        say(&report::heading(5, "Two statements"))?;
+        say(&format!(
+            "   What the operator \"{OPERATOR}\" owes (byline statement --operator {OPERATOR}):\n\n"
+        ))?;
+        say(&self.operator.to_table())?;
+        say(&format!("\n   What the holder \"{HOLDER}\" is owed (byline statement --holder {HOLDER}):\n\n"))?;
+        say(&self.holder.to_table())?;
+
+        say(&report::heading(6, "The ledger, checked"))?;
+        say(&report::verified(&self.verdict, &self.tampered))?;
+
+        let checks = self.check(visitors);
+        say(&report::heading(7, "Does it add up?"))?;
+        say(&report::checks(&checks))?;
+        Ok(checks.all_hold())
+    }
+
+    fn check(&self, visitors: &[Visitor]) -> Checks {
+        let mut checks = Checks::default();
+        let crawlers = || visitors.iter().filter(|visitor| visitor.kind == Kind::Ai);
+        let log = || crawlers().flat_map(|visitor| &visitor.log);
+
+        let passing = || visitors.iter().filter(|visitor| visitor.kind == Kind::Passes);
+        let (compared, same) = passing()
+            .flat_map(|visitor| &visitor.log)
+            .fold((0, 0), |(all, same), visit| (all + 1, same + usize::from(visit.is_site_own)));
+        let unrecorded = !self.tally.rows.keys().any(|(_, crawler)| passing().any(|one| one.name == crawler));
+        checks.claim(
+            same == compared && unrecorded,
+            format!(
+                "{same} of {compared} answers to person, search engine and feed reader are the site's own bytes"
+            ),
+        );
+        let odd: Vec<String> = log()
+            .filter(|visit| !visit.is_as_promised())
+            .map(|visit| format!("{} {} {}", visit.label, visit.path, visit.answer.status))
+            .collect();
+        let mut claim =
+            format!("every one of {} answers to crawlers is the one that the policy promises", log().count());
+        if let Some(first) = odd.first() {
+            claim.push_str(&format!(" (not: {first})"));
+        }
+        checks.claim(odd.is_empty(), claim);
+
+        let limited =
+            log().any(|visit| visit.answer.status == 429 && visit.answer.header("retry-after").is_some());
+        checks.claim(limited, "whoever is over its limit is told when to come back (Retry-After)");
+        let spoofed =
+            self.tally.rows.iter().any(|((operator, _), row)| operator == "spoof" && row.owed_nano == 0);
+        checks.claim(spoofed, "the impostor has a line of its own, and nothing of it is on OpenAI's bill");
+
+        let mut delivered: Vec<Option<&str>> = log()
+            .filter(|visit| matches!(visit.answer.status, 200 | 304))
+            .map(|visit| visit.digest.as_deref())
+            .collect();
+        let mut recorded: Vec<Option<&str>> =
+            self.tally.fetches.iter().map(|(_, record)| record.digest.as_deref()).collect();
+        delivered.sort_unstable();
+        recorded.sort_unstable();
+        checks.claim(
+            delivered == recorded,
+            format!(
+                "{} fetches in the crawlers' own logs, {} in the ledger, with the same SHA-256 each",
+                delivered.len(),
+                recorded.len()
+            ),
+        );
+        let streamed = self.tally.fetches.iter().any(|(_, record)| record.url.ends_with(site::VOLUME));
+        checks.claim(streamed, "the long volume was streamed, not held, and is in the ledger all the same");
+
+        let mut payers: Vec<&str> = crawlers().filter_map(|visitor| visitor.payer).collect();
+        payers.sort_unstable();
+        payers.dedup();
+        for payer in payers {
+            let own: i128 = crawlers()
+                .filter(|visitor| visitor.payer == Some(payer))
+                .flat_map(|visitor| &visitor.log)
+                .map(|visit| i128::from(visit.owed_nano))
+                .sum();
+            let recorded = self.tally.owed_by(payer);
+            let lines = self.whole.lines.iter().filter(|line| &*line.key.operator == payer);
+            let stated: i128 = lines.map(|line| line.amount_nano).sum();
+            checks.claim(
+                own == recorded && recorded == stated && own > 0,
+                format!(
+                    "{payer}: {} USD by its own log, {} in the ledger, {} in the statement",
+                    decimal(own),
+                    decimal(recorded),
+                    decimal(stated)
+                ),
+            );
+        }
+        let lines: i128 = self.whole.lines.iter().map(|line| line.amount_nano).sum();
+        checks.claim(
+            self.tally.owed() == lines && lines == self.whole.total_nano && self.whole.findings_count == 0,
+            format!(
+                "all together: {} USD in the ledger, {} in the statement",
+                decimal(self.tally.owed()),
+                decimal(self.whole.total_nano)
+            ),
+        );
+        let one_root = matches!(
+            &self.verdict,
+            Verdict::Intact { size, root, .. } if *size == self.checkpoint.size && *root == self.checkpoint.root
+        );
+        checks.claim(
+            one_root && self.whole.ledger_size == self.checkpoint.size,
+            "the ledger is intact, and the statement names the same size and root",
+        );
+        checks.claim(self.tampered.is_found(), "one changed byte is found, in the entry where it is");
+        checks
+    }
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to stdout")
+}
+
+fn this_month() -> i32 {
+    metrics::month_of(shared::now_micros())
+}
+
+/// The running month; the months since then if the demo began in an earlier one.
+fn period_since(began: i32) -> String {
+    let now = this_month();
+    if began == now {
+        metrics::month_text(now)
+    } else {
+        format!("{}..{}", metrics::month_text(began), metrics::month_text(now + 1))
+    }
+}
+
+/// The directory, made if need be; one with something in it is left alone.
+fn new_directory(path: &Path) -> anyhow::Result<PathBuf> {
+    let cannot = || format!("{} cannot be used", path.display());
+    std::fs::create_dir_all(path).with_context(cannot)?;
+    if std::fs::read_dir(path).with_context(cannot)?.next().is_some() {
+        bail!("{} is not empty: the demo begins with a ledger of its own", path.display());
+    }
+    path.canonicalize().with_context(cannot)
+}
+
+/// The address if nobody listens there, else any port of the same host.
+fn free_or_any(wanted: SocketAddr) -> SocketAddr {
+    match std::net::TcpListener::bind(wanted) {
+        Ok(_) => wanted,
+        Err(_) => SocketAddr::new(wanted.ip(), 0),
+    }
 }

@@ -6,7 +6,7 @@ use crate::glob::PathGlob;
 use crate::pattern::HostPattern;
 use crate::rule::Rules;
 use crate::work::{canonical_host, canonical_path, canonical_query, is_always_free};
-use crate::{AmbiguousPath, Currency, Diagnostic, Directory, Money, Work};
+use crate::{AmbiguousPath, Currency, Diagnostic, Directory, Limit, Money, Work};
 
 /// Whether rules only show what they would do, or do it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -194,6 +194,11 @@ impl PolicySnapshot {
         [crate::terms::default_rule(), crate::terms::always_free_rule()]
             .into_iter()
             .chain(self.rules.rules.iter().map(|rule| &rule.name))
+    }
+
+    /// The budgets of all rules.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.rules.rules.iter().filter_map(|rule| rule.limit.as_ref())
     }
 
     /// Words are counted everywhere, not only where a rule is priced by them.

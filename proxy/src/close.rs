@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use billing::account::{Hold, InFlight};
 use http::header::{
@@ -23,8 +23,6 @@ use crate::error::FetchError;
 use crate::shared::{self, Shared};
 use crate::worker::Worker;
 
-/// Counting words may take this much time of one fetch; then the count stops and is marked.
-const WORDS_TIME_MAX: Duration = Duration::from_millis(50);
 /// The status in the record of a fetch whose client left before a response head: nobody was sent one.
 const CLIENT_LEFT: u16 = 499;
 
@@ -42,7 +40,6 @@ pub(crate) struct OpenFetch {
     terms: Option<Terms>,
     response: ResponseFacts,
     meter: Option<Meter>,
-    words_time: Option<Duration>,
 }
 
 /// How a fetch will be recorded.
@@ -118,7 +115,6 @@ impl OpenFetch {
             terms: None,
             response: ResponseFacts { status: CLIENT_LEFT, ..ResponseFacts::default() },
             meter: None,
-            words_time: None,
         }
     }
 
@@ -199,7 +195,6 @@ impl OpenFetch {
         let by_words = terms.charge.as_ref().is_some_and(|charge| charge.unit == Unit::ThousandWords);
         let words = (by_words || self.policy.count_words())
             .then(|| WordOptions { content_encoding: text(CONTENT_ENCODING), content_type });
-        self.words_time = words.is_some().then_some(Duration::ZERO);
         self.meter = Some(Meter::start(words));
         if let Some(limit) = &terms.limit {
             let now = shared::now_micros() / 1_000_000;
@@ -211,15 +206,8 @@ impl OpenFetch {
 
     /// Body bytes leave for the crawler.
     pub(crate) fn observe(&mut self, bytes: &[u8]) {
-        let Some(meter) = &mut self.meter else { return };
-        let Some(spent) = self.words_time else { return meter.observe(bytes) };
-        let started = Instant::now();
-        meter.observe(bytes);
-        let spent = spent + started.elapsed();
-        self.words_time = Some(spent);
-        if spent > WORDS_TIME_MAX {
-            meter.give_up_words();
-            self.words_time = None;
+        if let Some(meter) = &mut self.meter {
+            meter.observe_timed(bytes, || self.worker.shared.started.elapsed());
         }
     }
 

@@ -75,6 +75,8 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Process> {
 
     let source = format!("//{}", config.ledger.origin);
     let derived = Derived::new(&source);
+    // Entries that are read at the start count against the budgets that are known by then.
+    policy.limits().for_each(|limit| derived.accounts().register(limit));
     let options = ledger::Options {
         segment_bytes: config.ledger.segment_bytes.max(ledger::SEGMENT_BYTES_MIN),
         queue_entries: config.ledger.queue_entries,
@@ -85,7 +87,17 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Process> {
     let observer = Box::new(LedgerObserver(Arc::clone(&derived)));
     let (ledger, appender) = Ledger::open_dir(&directory, options, observer)
         .with_context(|| format!("cannot open the ledger in {}", directory.display()))?;
-    info!(recovery = ?ledger.recovery(), "ledger open");
+    let found = ledger.recovery();
+    info!(
+        entries = found.checkpoint.size,
+        clean = found.clean,
+        cut_bytes = found.cut_bytes,
+        replayed = found.replayed,
+        "ledger open"
+    );
+    for note in &found.notes {
+        warn!(%note, "ledger");
+    }
 
     let telemetry = Arc::new(Telemetry::new(env!("CARGO_PKG_VERSION")));
     telemetry.policy_active(&policy);
@@ -182,6 +194,7 @@ impl PolicyPlace {
         // First into the ledger, then into force: every record's policy digest resolves in the same log.
         on_this_thread(record_policy(shared, &policy)).map_err(|why| ReloadError::Unrecorded { why })?;
         let digest = Arc::clone(policy.digest());
+        policy.limits().for_each(|limit| shared.derived.accounts().register(limit));
         shared.telemetry.policy_active(&policy);
         shared.identity.follow(policy.directory());
         shared.policy.store(Arc::new(policy));

@@ -2,7 +2,11 @@
 //!
 //! Fifty rules of the usual kinds, a fetch that only the last of them matches, both decisions.
 
-#![allow(clippy::disallowed_methods, reason = "a stopwatch; the crate itself reads no clock")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a stopwatch; the crate itself reads no clock"
+)]
 
 use std::fmt::Write as _;
 use std::hint::black_box;

@@ -526,6 +526,9 @@ fn resolve_rules(names: &Names<'_>, money: &Amounts<'_>, mode: Mode, drafts: Vec
             rungs: draft.rungs,
             name,
         });
+        if let Some(rule) = rules.last() {
+            check_somebody(names, rule);
+        }
         let paths = or_any(draft.paths, PathGlob::anything());
         let media: Vec<_> =
             if draft.media.is_empty() { vec![None] } else { draft.media.into_iter().map(Some).collect() };
@@ -551,6 +554,32 @@ fn resolve_rules(names: &Names<'_>, money: &Amounts<'_>, mode: Mode, drafts: Vec
         }
     }
     Rules::new(rules, alternatives)
+}
+
+/// Conditions on who asks must all hold; some known crawler should meet them. A warning only, because
+/// the registry of a newer Byline may know a crawler by another purpose, and that must not stop a site.
+fn check_somebody(names: &Names<'_>, rule: &Rule) {
+    let who = &rule.who;
+    let meets = |row: &CrawlerRow| {
+        (who.crawlers.is_empty() || who.crawlers.contains(&row.token))
+            && (who.operators.is_empty() || who.operators.contains(&row.operator))
+            && (who.purposes.is_empty() || who.purposes.contains(&row.purpose))
+    };
+    let kinds = [who.crawlers.is_empty(), who.operators.is_empty(), who.purposes.is_empty()];
+    if kinds.into_iter().filter(|is_empty| !is_empty).count() > 1
+        && !names.directory.rows().iter().any(|row| meets(row))
+    {
+        let is = who.crawlers.first().and_then(|token| names.directory.row(token)).map(|row| {
+            format!("{} is of operator {} and comes for purpose {}", row.token, row.operator, row.purpose)
+        });
+        names.report.warning(
+            rule.place,
+            format!("the rule `{}` is about nobody: no crawler meets all its conditions", rule.name),
+            is.unwrap_or_else(|| {
+                "`crawler`, `operator` and `purpose` must all hold; keep those that you mean".to_owned()
+            }),
+        );
+    }
 }
 
 fn resolve_charge(money: &Amounts<'_>, draft: ChargeDraft) -> Option<Charge> {

@@ -278,8 +278,10 @@ fn reader_after(ledger: &Path, cursor: &write::Cursor) -> Result<Reader, BooksEr
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    // No mutex: a connection belongs to one thread here, as the compiler sees to.
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // WAL: readers and the writer do not wait for each other. NORMAL: a power cut may take back the last
     // transactions, never break the file, and what was taken back is read from the ledger again.

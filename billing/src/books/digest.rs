@@ -16,30 +16,33 @@ pub(super) fn of(connection: &Connection) -> rusqlite::Result<String> {
         let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY {order}"))?;
         let columns = statement.column_count();
         let mut rows = statement.query([])?;
+        let mut bytes = Vec::new(); // of one row: one call of the hash for each
         while let Some(row) = rows.next()? {
+            bytes.clear();
             for column in 0..columns {
                 match row.get_ref(column)? {
-                    ValueRef::Null => hash.update(b"-"),
+                    ValueRef::Null => bytes.push(b'-'),
                     ValueRef::Integer(value) => {
-                        hash.update(b"i");
-                        hash.update(&value.to_be_bytes());
+                        bytes.push(b'i');
+                        bytes.extend(value.to_be_bytes());
                     }
                     ValueRef::Real(value) => {
-                        hash.update(b"r");
-                        hash.update(&value.to_bits().to_be_bytes());
+                        bytes.push(b'r');
+                        bytes.extend(value.to_bits().to_be_bytes());
                     }
-                    ValueRef::Text(bytes) => sized(&mut hash, b"t", bytes),
-                    ValueRef::Blob(bytes) => sized(&mut hash, b"b", bytes),
+                    ValueRef::Text(text) => sized(&mut bytes, b't', text),
+                    ValueRef::Blob(blob) => sized(&mut bytes, b'b', blob),
                 }
             }
-            hash.update(b"\n");
+            bytes.push(b'\n');
+            hash.update(&bytes);
         }
     }
     Ok(hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn sized(hash: &mut Context, kind: &[u8], bytes: &[u8]) {
-    hash.update(kind);
-    hash.update(&(bytes.len() as u64).to_be_bytes());
-    hash.update(bytes);
+fn sized(bytes: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    bytes.push(kind);
+    bytes.extend((value.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(value);
 }

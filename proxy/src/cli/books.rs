@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use billing::books::Books;
+use billing::books::{Books, Extent};
 
 /// Arguments of `byline books`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Rebuild(State { state }) => rebuild(&state),
         Command::Digest(State { state }) => {
             let books = Books::open(&state).with_context(|| failed(&state))?;
-            print(&books)?;
+            print(books.extent()?, &books.digest()?);
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -47,8 +47,8 @@ fn rebuild(state: &Path) -> anyhow::Result<ExitCode> {
     let before = old.as_ref().and_then(|books| Some((books.extent().ok()?, books.digest().ok()?)));
     drop(old);
     let books = Books::rebuild(state).with_context(|| failed(state))?;
-    print(&books)?;
     let (extent, digest) = (books.extent()?, books.digest()?);
+    print(extent, &digest);
     match before {
         Some((size_before, digest_before)) if size_before == extent => {
             if digest_before == digest {
@@ -65,13 +65,11 @@ fn rebuild(state: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(books: &Books) -> anyhow::Result<()> {
-    let extent = books.extent()?;
+fn print(extent: Extent, digest: &str) {
     let root: String = extent.root.iter().map(|byte| format!("{byte:02x}")).collect();
     println!("entries {}", extent.size);
     println!("root {root}");
-    println!("digest sha256:{}", books.digest()?);
-    Ok(())
+    println!("digest sha256:{digest}");
 }
 
 fn failed(state: &Path) -> String {

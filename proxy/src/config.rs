@@ -330,10 +330,15 @@ fn sites(top: &Table<'_, '_, '_>, overrides: &Overrides) -> Vec<Site> {
             add(hosts, &upstream.value, upstream.place);
         }
     }
-    let file = top.fields.string("upstream");
-    let everything = overrides.upstream.clone().map(|url| (url, top.fields.place));
-    if let Some((url, place)) = everything.or(file.map(|at| (at.value, at.place))) {
-        add(vec!["*".to_owned()], &url, place);
+    if let Some(At { value, place }) = top.fields.string("upstream").filter(|_| overrides.upstream.is_none())
+    {
+        add(vec!["*".to_owned()], &value, place);
+    }
+    if let Some(url) = &overrides.upstream {
+        match Origin::parse(sites.len(), url) {
+            Ok(origin) => sites.push(Site { hosts: vec!["*".to_owned()], origin }),
+            Err(why) => top.report.error(top.fields.place, format!("--upstream: {why}")),
+        }
     }
     if sites.is_empty() && !top.report.has_errors() {
         let help = "say --upstream http://127.0.0.1:3000, or write a [[site]] with hosts and upstream";

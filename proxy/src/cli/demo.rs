@@ -14,6 +14,7 @@ use billing::books::Books;
 use billing::statement::{Period, Query, Statement};
 use ledger::{Checkpoint, Verdict};
 use policy::decimal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Overrides};
 use crate::demo::checks::Checks;
@@ -22,7 +23,7 @@ use crate::demo::site::{self, Site};
 use crate::demo::tally::Tally;
 use crate::demo::tamper::{self, Tampered};
 use crate::demo::visitors::{self, Kind, Visitor};
-use crate::demo::{POLICY, client, report};
+use crate::demo::{HOST, POLICY, client, report};
 use crate::logging::{self, LogFormat};
 use crate::process::{self, Process};
 use crate::shared;
@@ -57,6 +58,8 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     logging::start(LogFormat::Text, "error")?;
+    // From here on Ctrl-C does not end the program at once, so that nothing is left behind.
+    let mut signals = Signals::register()?;
     say(report::PREFACE)?;
     if let Some(missing) = visitors::SOURCES.into_iter().find(|source| !client::can_use(*source)) {
         bail!(
@@ -71,6 +74,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let began = this_month();
     let visitors = visitors::come(&stage.site, stage.listen, stage.origin.address)?;
     say(&report::heading(2, "Who came, and what happened"))?;
+    say(report::ON_VISITS)?;
     say(&report::visits(&visitors))?;
 
     // A clean stop writes the last sums of refusals: from here on the ledger is whole.
@@ -92,7 +96,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             say(&format!("\n   Policy, ledger and books are kept in {}.\n", state.display()))?;
         }
     } else {
-        stage.stay_up(&me)?;
+        stage.stay_up(&me, &mut signals)?;
     }
     Ok(if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -151,7 +155,9 @@ impl Stage {
             offline: true,
             ..Overrides::default()
         };
-        let process = process::start(config::load(None, &overrides)?)?;
+        let mut config = config::load(None, &overrides)?;
+        config.ledger.origin = format!("{HOST}/ledger");
+        let process = process::start(config)?;
         let url = process.urls.first().context("there is one listener")?;
         let address = url.trim_start_matches("http://").trim_end_matches('/');
         self.listen = address.parse().with_context(|| format!("the listener's URL {url}"))?;
@@ -178,8 +184,7 @@ impl Stage {
     }
 
     /// Starts again on the same ledger and waits for Ctrl-C.
-    fn stay_up(&mut self, me: &str) -> anyhow::Result<()> {
-        let signals = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    fn stay_up(&mut self, me: &str, signals: &mut Signals) -> anyhow::Result<()> {
         let process = self.start()?;
         let (url, admin, state) = (self.listen, self.admin, self.state.path().display());
         say(&format!(
@@ -199,14 +204,7 @@ impl Stage {
                 State::Temporary(_) => " and removes everything",
             }
         ))?;
-        signals.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                interrupted = tokio::signal::ctrl_c() => interrupted,
-                _ = terminate.recv() => Ok(()),
-            }
-        })?;
+        signals.wait();
         let checkpoint = process.stop()?;
         say(&format!("\n   Stopped; the ledger was closed with {} entries.\n", checkpoint.size))
     }
@@ -266,6 +264,7 @@ impl Findings {
         say(&report::refusal(visitor, visit))?;
 
         say(&report::heading(5, "Two statements"))?;
+        say(report::ON_STATEMENTS)?;
         say(&format!(
             "   What the operator \"{OPERATOR}\" owes (byline statement --operator {OPERATOR}):\n\n"
         ))?;
@@ -379,9 +378,41 @@ impl Findings {
     }
 }
 
+/// The wish to end: SIGINT (Ctrl-C) or SIGTERM.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn register() -> anyhow::Result<Signals> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let inside = runtime.enter();
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        drop(inside);
+        Ok(Signals { runtime, interrupt, terminate })
+    }
+
+    /// Waits for one, or finds that it came before.
+    fn wait(&mut self) {
+        let Signals { runtime, interrupt, terminate } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+    }
+}
+
 fn say(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to stdout")
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads no further still gets the exit code.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    }
 }
 
 fn this_month() -> i32 {

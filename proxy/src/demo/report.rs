@@ -21,6 +21,19 @@ agents of real crawlers; addresses of 127.0.0.0/8 stand for the ranges that the 
 operators publish.
 ";
 
+/// What the list of visits shows.
+pub(crate) const ON_VISITS: &str = "\
+   How often, what for, and what came of it. Amounts are what each visitor reckons itself.
+
+";
+
+/// How to read a statement.
+pub(crate) const ON_STATEMENTS: &str = "\
+   Drawn up from the ledger alone. \"quote\" is what the policy asks for what was delivered, \"amount\"
+   is what is owed for it, and \"ledger entries\" are the records behind each line.
+
+";
+
 /// A numbered heading.
 pub(crate) fn heading(number: u8, title: &str) -> String {
     format!("\n{number}. {title}\n{}\n\n", "-".repeat(title.chars().count() + 3))
@@ -255,6 +268,17 @@ mod tests {
         assert!(rules.starts_with("[[rule]]") && rules.ends_with("per = \"1h\" }"), "{rules}");
         assert_eq!(rules.matches("[[rule]]").count(), super::super::POLICY.matches("[[rule]]").count());
         assert!(!rules.contains("[[holder]]"));
+    }
+
+    #[test]
+    fn a_claim_that_does_not_hold_is_not_passed_over() {
+        let mut claims = Checks::default();
+        claims.claim(true, "one and one is two");
+        assert!(claims.all_hold() && checks(&claims).ends_with("All 1 checks hold.\n"));
+        claims.claim(false, "one and one is three");
+        let text = checks(&claims);
+        assert!(!claims.all_hold() && text.contains("   NO   one and one is three\n"), "{text}");
+        assert!(text.ends_with("1 of 2 checks do NOT hold; the exit code is 1.\n"), "{text}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ deps: ## install what tests need and this machine lacks (apt, a Python environme
 test: deps ## everything that CI runs
 	@$(MAKE) check
 	@$(MAKE) test-rust
+	@$(MAKE) acceptance-smoke
 
 .PHONY: check
 check: ## formatting, lints, documentation, shell scripts, YAML, alert rules, licences

@@ -126,10 +126,11 @@ def compare_replay(checks, byline, nginx, statement, small):
     for name, log in (("JSON", nginx.seen), ("combined", nginx.combined)):
         with checks.part(f"replay of the {name} log"):
             report, _ = replay(byline, "--access-log", log)
-            ours, live = of_lines(report["lines"]), of_lines(statement["lines"])
+            judged = report["policy"]
+            ours, live = of_lines(judged["lines"]), of_lines(statement["lines"])
             checks.that(f"replay of the {name} log counts as the live run did", ours == live, f"{ours} {live}")
-            same = report["total"] == statement["total"]
-            checks.that(f"replay of the {name} log earns the same", same, f"{report['total']} {statement['total']}")
+            same = judged["total"] == statement["total"]
+            checks.that(f"replay of the {name} log earns the same", same, f"{judged['total']} {statement['total']}")
     with checks.part("replay speed"):
         lines, wanted = nginx.combined.read_bytes(), 300_000 if small else 5_000_000
         count = lines.count(b"\n")

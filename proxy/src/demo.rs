@@ -6,6 +6,7 @@
 
 pub(crate) mod checks;
 pub(crate) mod client;
+pub(crate) mod findings;
 pub(crate) mod origin;
 pub(crate) mod report;
 pub(crate) mod site;

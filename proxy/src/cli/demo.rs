@@ -10,19 +10,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use billing::books::Books;
-use billing::statement::{Period, Query, Statement};
-use ledger::{Checkpoint, Verdict};
-use policy::decimal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Overrides};
-use crate::demo::checks::Checks;
+use crate::demo::findings::Findings;
 use crate::demo::origin::Origin;
-use crate::demo::site::{self, Site};
-use crate::demo::tally::Tally;
-use crate::demo::tamper::{self, Tampered};
-use crate::demo::visitors::{self, Kind, Visitor};
+use crate::demo::site::Site;
+use crate::demo::visitors;
 use crate::demo::{HOST, POLICY, client, report};
 use crate::logging::{self, LogFormat};
 use crate::process::{self, Process};
@@ -32,10 +26,6 @@ use crate::shared;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Likewise the admin page.
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8402);
-
-/// Whose statements are shown.
-const OPERATOR: &str = "openai";
-const HOLDER: &str = "example-poets";
 
 /// Arguments of `byline demo`.
 #[derive(Debug, clap::Args)]
@@ -79,8 +69,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
     // A clean stop writes the last sums of refusals: from here on the ledger is whole.
     let checkpoint = process.stop()?;
-    let findings = Findings::gather(&stage, checkpoint, &period_since(began))?;
-    let all_hold = findings.tell(&visitors)?;
+    let findings = Findings::gather(stage.state.path(), checkpoint, &period_since(began))?;
+    let checks = findings.check(&visitors);
+    say(&findings.tell(&visitors)?)?;
+    say(&report::heading(7, "Does it add up?"))?;
+    say(&report::checks(&checks))?;
 
     let me = std::env::args().next().unwrap_or_else(|| "byline".to_owned());
     say(&report::heading(8, "What to try next"))?;
@@ -98,7 +91,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         stage.stay_up(&me, &mut signals)?;
     }
-    Ok(if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if checks.all_hold() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The site, the place where things are kept, and the addresses.
@@ -207,174 +200,6 @@ impl Stage {
         signals.wait();
         let checkpoint = process.stop()?;
         say(&format!("\n   Stopped; the ledger was closed with {} entries.\n", checkpoint.size))
-    }
-}
-
-/// What is found in the ledger and the books when the visitors have gone.
-struct Findings {
-    checkpoint: Checkpoint,
-    tally: Tally,
-    whole: Statement,
-    operator: Statement,
-    holder: Statement,
-    verdict: Verdict,
-    tampered: Tampered,
-}
-
-impl Findings {
-    fn gather(stage: &Stage, checkpoint: Checkpoint, period: &str) -> anyhow::Result<Findings> {
-        let state = stage.state.path();
-        let ledger = state.join("ledger");
-        let tally = Tally::read(&ledger)?;
-        let books = Books::open(state)?;
-        let draw_up = |operator: Option<&str>, holder: Option<&str>| -> anyhow::Result<Statement> {
-            let query = Query {
-                period: Period::parse(period, "UTC")?,
-                operator: operator.map(str::to_owned),
-                holder: holder.map(str::to_owned),
-                by_work: false,
-                currency: None,
-            };
-            Ok(Statement::draw_up(&books, query)?)
-        };
-        let victim = tally.fetches.iter().find(|(_, record)| record.amount_nano > 0);
-        let victim = victim.map(|(index, _)| *index).context("nobody paid for anything")?;
-        Ok(Findings {
-            checkpoint,
-            whole: draw_up(None, None)?,
-            operator: draw_up(Some(OPERATOR), None)?,
-            holder: draw_up(None, Some(HOLDER))?,
-            verdict: ledger::verify(&ledger),
-            tampered: tamper::try_it(&ledger, &state.join("changed-copy"), victim)?,
-            tally,
-        })
-    }
-
-    /// Prints all of it; whether everything holds.
-    fn tell(&self, visitors: &[Visitor]) -> anyhow::Result<bool> {
-        say(&report::heading(3, "The crawlers, from the ledger"))?;
-        say(&report::crawlers(&self.tally, visitors))?;
-
-        say(&report::heading(4, "A refusal in full"))?;
-        let refused = visitors.iter().find_map(|visitor| {
-            let visit = visitor.log.iter().find(|visit| visit.answer.status == 402)?;
-            visitor.payer.map(|_| (visitor, visit))
-        });
-        let (visitor, visit) = refused.context("nobody who can pay was asked to")?;
-        say(&report::refusal(visitor, visit))?;
-
-        say(&report::heading(5, "Two statements"))?;
-        say(report::ON_STATEMENTS)?;
-        say(&format!(
-            "   What the operator \"{OPERATOR}\" owes (byline statement --operator {OPERATOR}):\n\n"
-        ))?;
-        say(&self.operator.to_table())?;
-        say(&format!("\n   What the holder \"{HOLDER}\" is owed (byline statement --holder {HOLDER}):\n\n"))?;
-        say(&self.holder.to_table())?;
-
-        say(&report::heading(6, "The ledger, checked"))?;
-        say(&report::verified(&self.verdict, &self.tampered))?;
-
-        let checks = self.check(visitors);
-        say(&report::heading(7, "Does it add up?"))?;
-        say(&report::checks(&checks))?;
-        Ok(checks.all_hold())
-    }
-
-    fn check(&self, visitors: &[Visitor]) -> Checks {
-        let mut checks = Checks::default();
-        let crawlers = || visitors.iter().filter(|visitor| visitor.kind == Kind::Ai);
-        let log = || crawlers().flat_map(|visitor| &visitor.log);
-
-        let passing = || visitors.iter().filter(|visitor| visitor.kind == Kind::Passes);
-        let (compared, same) = passing()
-            .flat_map(|visitor| &visitor.log)
-            .fold((0, 0), |(all, same), visit| (all + 1, same + usize::from(visit.is_site_own)));
-        let unrecorded = !self.tally.rows.keys().any(|(_, crawler)| passing().any(|one| one.name == crawler));
-        checks.claim(
-            same == compared && unrecorded,
-            format!(
-                "{same} of {compared} answers to person, search engine and feed reader are the site's own bytes"
-            ),
-        );
-        let odd: Vec<String> = log()
-            .filter(|visit| !visit.is_as_promised())
-            .map(|visit| format!("{} {} {}", visit.label, visit.path, visit.answer.status))
-            .collect();
-        let mut claim =
-            format!("every one of {} answers to crawlers is the one that the policy promises", log().count());
-        if let Some(first) = odd.first() {
-            claim.push_str(&format!(" (not: {first})"));
-        }
-        checks.claim(odd.is_empty(), claim);
-
-        let limited =
-            log().any(|visit| visit.answer.status == 429 && visit.answer.header("retry-after").is_some());
-        checks.claim(limited, "whoever is over its limit is told when to come back (Retry-After)");
-        let spoofed =
-            self.tally.rows.iter().any(|((operator, _), row)| operator == "spoof" && row.owed_nano == 0);
-        checks.claim(spoofed, "the impostor has a line of its own, and nothing of it is on OpenAI's bill");
-
-        let mut delivered: Vec<Option<&str>> = log()
-            .filter(|visit| matches!(visit.answer.status, 200 | 304))
-            .map(|visit| visit.digest.as_deref())
-            .collect();
-        let mut recorded: Vec<Option<&str>> =
-            self.tally.fetches.iter().map(|(_, record)| record.digest.as_deref()).collect();
-        delivered.sort_unstable();
-        recorded.sort_unstable();
-        checks.claim(
-            delivered == recorded,
-            format!(
-                "{} fetches in the crawlers' own logs, {} in the ledger, with the same SHA-256 each",
-                delivered.len(),
-                recorded.len()
-            ),
-        );
-        let streamed = self.tally.fetches.iter().any(|(_, record)| record.url.ends_with(site::VOLUME));
-        checks.claim(streamed, "the long volume was streamed, not held, and is in the ledger all the same");
-
-        let mut payers: Vec<&str> = crawlers().filter_map(|visitor| visitor.payer).collect();
-        payers.sort_unstable();
-        payers.dedup();
-        for payer in payers {
-            let own: i128 = crawlers()
-                .filter(|visitor| visitor.payer == Some(payer))
-                .flat_map(|visitor| &visitor.log)
-                .map(|visit| i128::from(visit.owed_nano))
-                .sum();
-            let recorded = self.tally.owed_by(payer);
-            let lines = self.whole.lines.iter().filter(|line| &*line.key.operator == payer);
-            let stated: i128 = lines.map(|line| line.amount_nano).sum();
-            checks.claim(
-                own == recorded && recorded == stated && own > 0,
-                format!(
-                    "{payer}: {} USD by its own log, {} in the ledger, {} in the statement",
-                    decimal(own),
-                    decimal(recorded),
-                    decimal(stated)
-                ),
-            );
-        }
-        let lines: i128 = self.whole.lines.iter().map(|line| line.amount_nano).sum();
-        checks.claim(
-            self.tally.owed() == lines && lines == self.whole.total_nano && self.whole.findings_count == 0,
-            format!(
-                "all together: {} USD in the ledger, {} in the statement",
-                decimal(self.tally.owed()),
-                decimal(self.whole.total_nano)
-            ),
-        );
-        let one_root = matches!(
-            &self.verdict,
-            Verdict::Intact { size, root, .. } if *size == self.checkpoint.size && *root == self.checkpoint.root
-        );
-        checks.claim(
-            one_root && self.whole.ledger_size == self.checkpoint.size,
-            "the ledger is intact, and the statement names the same size and root",
-        );
-        checks.claim(self.tampered.is_found(), "one changed byte is found, in the entry where it is");
-        checks
     }
 }
 

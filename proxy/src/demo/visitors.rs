@@ -297,6 +297,11 @@ impl Visitor {
         }
     }
 
+    /// Whether it comes from an address that is not that of the name it carries.
+    pub(crate) fn is_impostor(&self) -> bool {
+        self.source == SOURCES[9]
+    }
+
     fn fields<'a>(&self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         [("User-Agent", self.user_agent), ("Accept", "*/*")].into_iter().chain(more.iter().copied()).collect()
     }

@@ -4,7 +4,7 @@
 //!
 //! One SQLite file with a row for each entry of the ledger, made for questions: who, which works, when, how much. Texts
 //! that come again and again are kept once, in `text`; the view `fetches` shows usage with the texts in place, for
-//! people who ask in SQL. The schema is in [`schema`].
+//! people who ask in SQL. The schema is in `books/schema.rs`.
 //!
 //! # What they are not
 //!

@@ -267,12 +267,12 @@ impl Progress {
         let millis = u64::try_from((now - self.started).as_millis()).unwrap_or(u64::MAX).max(1);
         let rate = bytes.saturating_mul(1_000) / millis;
         let mut text = format!("{} MB, {} MB/s, {lines} lines", bytes / 1_000_000, rate / 1_000_000);
-        if self.total > 0 {
-            const WIDTH: u64 = 24;
-            let full = (bytes.saturating_mul(WIDTH) / self.total).min(WIDTH) as usize;
-            let left = self.total.saturating_sub(bytes) / rate.max(1);
-            let bar = format!("{}{}", "=".repeat(full), " ".repeat(WIDTH as usize - full));
-            text = format!("[{bar}] {}%, {text}, {left} s left", bytes.saturating_mul(100) / self.total);
+        const WIDTH: u64 = 24;
+        if let Some(full) = bytes.saturating_mul(WIDTH).checked_div(self.total) {
+            let full = usize::try_from(full.min(WIDTH)).unwrap_or(0);
+            let percent = bytes.saturating_mul(100) / self.total;
+            let left_secs = self.total.saturating_sub(bytes) / rate.max(1);
+            text = format!("[{:<24}] {percent}%, {text}, {left_secs} s left", "=".repeat(full));
         }
         eprint!("\r\x1b[2K{text}");
     }

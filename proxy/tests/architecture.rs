@@ -106,6 +106,41 @@ fn no_second_tls_in_the_tree() {
     }
 }
 
+/// ARCHITECTURE.md names files, and for each invariant the tests that prove it: they must be there.
+#[test]
+fn the_architecture_names_files_and_tests_that_exist() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let mut sources = Vec::new();
+    for room in ["policy", "metrics", "ledger", "billing", "proxy", "e2e"] {
+        find_sources(&root().join(room), &mut sources);
+    }
+    let (mut files, mut tests) = (0, 0);
+    for word in text.split('`').skip(1).step_by(2) {
+        if let Some((file, test)) = word.split_once("::") {
+            let wanted = format!("fn {test}(");
+            let found = sources.iter().any(|(path, source)| path.ends_with(file) && source.contains(&wanted));
+            assert!(found, "ARCHITECTURE.md names the test {word}, which is not there");
+            tests += 1;
+        } else if word.ends_with(".rs") && word.contains('/') {
+            assert!(root().join(word).is_file(), "ARCHITECTURE.md names {word}, which is not there");
+            files += 1;
+        }
+    }
+    assert!(files > 20 && tests > 20, "{files} files and {tests} tests found: the page is read wrongly");
+}
+
+fn find_sources(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            find_sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let source = std::fs::read_to_string(&path).expect("a source in UTF-8");
+            found.push((path, source));
+        }
+    }
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above").to_owned()
 }

@@ -101,6 +101,8 @@ struct Stage {
     state: State,
     listen: SocketAddr,
     admin: SocketAddr,
+    /// Which of the two somebody asked for, so that no other will do.
+    asked_for: (bool, bool),
 }
 
 /// Where policy, ledger and books are.
@@ -134,11 +136,28 @@ impl Stage {
         let origin = Origin::start(Arc::clone(&site))?;
         let listen = args.listen.unwrap_or_else(|| free_or_any(LISTEN));
         let admin = args.admin.unwrap_or_else(|| free_or_any(ADMIN));
-        Ok(Stage { site, origin, state, listen, admin })
+        let asked_for = (args.listen.is_some(), args.admin.is_some());
+        Ok(Stage { site, origin, state, listen, admin, asked_for })
     }
 
     /// Starts Byline in front of the site, as `byline serve` would; then the addresses are those that it really has.
     fn start(&mut self) -> anyhow::Result<Process> {
+        match self.try_start() {
+            // Somebody took a port between the look and the leap.
+            Err(error) if is_in_use(&error) && self.asked_for != (true, true) => {
+                if !self.asked_for.0 {
+                    self.listen.set_port(0);
+                }
+                if !self.asked_for.1 {
+                    self.admin.set_port(0);
+                }
+                self.try_start()
+            }
+            result => result,
+        }
+    }
+
+    fn try_start(&mut self) -> anyhow::Result<Process> {
         let overrides = Overrides {
             listen: Some(self.listen),
             upstream: Some(format!("http://{}", self.origin.address)),
@@ -262,6 +281,11 @@ fn new_directory(path: &Path) -> anyhow::Result<PathBuf> {
         bail!("{} is not empty: the demo begins with a ledger of its own", path.display());
     }
     path.canonicalize().with_context(cannot)
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|cause| cause.kind() == std::io::ErrorKind::AddrInUse)
 }
 
 /// The address if nobody listens there, else any port of the same host.

@@ -319,6 +319,7 @@ fn hosts_that_are_not_one_host() {
         "site test",
         "site.test:80:80",
         "site.test:x",
+        "site.test:99999",
         "[::1",
         "site.test\u{7f}",
         "http://site.test",
@@ -357,6 +358,7 @@ fn this_is_no_forward_proxy() {
         "GET http://a:b@site.test/ HTTP/1.1\r\nHost: site.test\r\n\r\n",
         &[400, 421],
     );
+    bench.refuses("another scheme", "GET ftp://site.test/ HTTP/1.1\r\nHost: site.test\r\n\r\n", &[400, 421]);
 }
 
 #[test]

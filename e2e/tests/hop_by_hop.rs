@@ -8,6 +8,31 @@ fn start(origin: &Origin) -> Byline {
 }
 
 #[test]
+fn connection_fields_of_a_request_end_here() {
+    let origin = Origin::answering(ok("", "x"));
+    let byline = start(&origin);
+    let lines = "Connection: keep-alive, X-Private, x-other\r\nX-Private: 1\r\nX-Other: 2\r\nKeep-Alive: timeout=9\r\n\
+                 TE: gzip, trailers\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic YTpi\r\n\
+                 Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nX-Kept: 3\r\n";
+    assert_eq!(byline.ask(get("/", lines)).status, 200);
+    let seen = origin.request().fields;
+    for gone in [
+        "x-private",
+        "x-other",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "upgrade",
+        "http2-settings",
+    ] {
+        assert!(!seen.has(gone), "{gone} reached the origin: {seen:?}");
+    }
+    assert!(seen.all("te").iter().all(|te| *te == "trailers"), "{seen:?}");
+    assert!(!seen.all("connection").iter().any(|c| c.contains("rivate")), "{seen:?}");
+    assert_eq!(seen.first("x-kept"), Some("3"));
+}
+
+#[test]
 fn connection_fields_of_an_answer_end_here() {
     let origin = Origin::answering(ok(
         "Connection: X-Inner\r\nX-Inner: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\n\

@@ -1,9 +1,10 @@
 //! Several sites in one process: each host has its origin, and a host that nobody configured has none.
 
-use e2e::config;
+use e2e::config::{self, TLS_LISTENER};
 use e2e::h2c::{self, Connection, block_on};
 use e2e::origin::ok;
-use e2e::{Byline, Origin, configured};
+use e2e::tls::Authority;
+use e2e::{Byline, Client, Origin, configured};
 
 fn two_sites() -> (Origin, Origin) {
     (Origin::answering(ok("", "one")), Origin::answering(ok("", "two")))
@@ -56,6 +57,25 @@ fn an_unknown_host_is_misdirected() {
     });
     assert_eq!(answer.status, 421);
     assert!(one.untouched() && two.untouched());
+}
+
+#[test]
+fn a_host_that_the_handshake_did_not_name_is_misdirected() {
+    let (one, two) = two_sites();
+    let authority = Authority::new();
+    let identity = authority.issue(&["one.test", "a.two.test"]);
+    let text = [
+        config::base(),
+        TLS_LISTENER.to_owned(),
+        config::host(&["one.test"], &one.url()),
+        config::host(&["*.two.test"], &two.url()),
+    ];
+    let setup = configured(text.concat());
+    let byline = setup.file("chain.pem", &identity.chain_pem).file("key.pem", &identity.key_pem).start();
+    let mut client = Client::connect_tls(byline.tls, "one.test", authority.client(&["http/1.1"]));
+    assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n").text(), "one");
+    assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a.two.test\r\n\r\n").status, 421);
+    assert!(two.untouched());
 }
 
 #[test]

@@ -191,6 +191,18 @@ fn an_offer_that_is_no_price_is_refused() {
 }
 
 #[test]
+fn a_price_that_the_origin_names_does_not_leak() {
+    let origin = Origin::answering(ok("Crawler-Price: USD 0.00\r\nCrawler-Charged: USD 9\r\n", "hello"));
+    let byline = shop(&origin);
+    let answer = rich(&byline, "/articles/1");
+    assert_eq!(answer.status, 200);
+    assert!(!answer.fields.has("crawler-price"), "{:?}", answer.fields);
+    let charged = answer.fields.all("crawler-charged");
+    assert!(charged.iter().all(|c| *c == "USD 0.002") && charged.len() <= 1, "{charged:?}");
+    assert_eq!(byline.records()[0]["amount_nano"], "2000000");
+}
+
+#[test]
 fn what_is_denied_stays_at_home() {
     let origin = press();
     let byline = shop(&origin);
@@ -402,6 +414,17 @@ fn no_method_gets_around_a_rule() {
         assert!(matches!(status, 400 | 403), "{method}: {status}");
     }
     assert!(origin.untouched());
+}
+
+#[test]
+fn no_field_moves_a_request_to_another_path() {
+    let origin = press();
+    let byline = shop(&origin);
+    for name in ["X-Original-URL", "X-Rewrite-URL"] {
+        let answer = ask_from(&byline, RICH, get("/free", &format!("{RICH_AGENT}{name}: /drafts/1\r\n")));
+        let passed_on = origin.requests().iter().any(|request| request.fields.has(name));
+        assert!(matches!(answer.status, 400 | 403) || !passed_on, "{name} reached the origin");
+    }
 }
 
 #[test]

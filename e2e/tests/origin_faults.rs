@@ -130,6 +130,30 @@ fn bytes_after_the_body_are_nobodys_answer() {
 }
 
 #[test]
+fn a_flood_of_interim_answers_ends() {
+    let (sent, sends) = mpsc::channel();
+    let origin = Origin::start(move |visit| {
+        visit.request();
+        let mut count = 0u32;
+        while count < 200_000 && visit.write("HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n").is_ok() {
+            count += 1;
+        }
+        let _ = sent.send(count);
+    });
+    let byline = start(&origin);
+    let rss = byline.rss_kib();
+    let mut client = byline.client();
+    client.send(get("/", ""));
+    let answer = client.try_answer("GET").expect("an end of it in time");
+    assert!(answer.is_none_or(|answer| answer.status == 502));
+    assert!(
+        sends.recv_timeout(PATIENCE).expect("the origin's count") < 200_000,
+        "the flood was read to its end"
+    );
+    assert!(byline.rss_kib() < rss + 20 * 1024);
+}
+
+#[test]
 fn a_head_of_600_kb_is_too_much() {
     let origin = Origin::start(|visit| {
         visit.request();

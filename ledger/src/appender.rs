@@ -45,11 +45,13 @@ impl Ledger {
         let options = options.within_limits();
         let (writer, recovery) = Writer::open(disk, options.clone(), observer)?;
         let shared = Arc::new(Shared::new(&options, &writer));
-        let interval = options.probe_interval;
+        let (interval, gather) = (options.probe_interval, options.gather);
         let mut state = WriterThread {
             writer,
             shared: Arc::clone(&shared),
             interval,
+            gather,
+            last_batch: 0,
             jobs: Vec::new(),
             gaps: Vec::new(),
         };
@@ -400,6 +402,9 @@ struct WriterThread {
     writer: Writer,
     shared: Arc<Shared>,
     interval: Duration,
+    gather: Duration,
+    /// Entries of the last batch.
+    last_batch: usize,
     /// What was taken from the queue and is not answered yet.
     jobs: Vec<Job>,
     /// Entries about pauses that are not durable yet.
@@ -437,6 +442,9 @@ impl WriterThread {
 
     fn serve(&mut self, mut mode: Mode) -> Result<Checkpoint, CloseError> {
         loop {
+            if self.last_batch > 1 && matches!(mode, Mode::Ready) {
+                std::thread::sleep(self.gather);
+            }
             let until = if let Mode::Paused { probe_at, .. } = &mode { Some(*probe_at) } else { None };
             let closing = self.shared.take(&mut self.jobs, until);
             let done = closing && self.jobs.is_empty();
@@ -471,6 +479,7 @@ impl WriterThread {
                 Ok(indexes) => {
                     self.committed(started.elapsed(), indexes.end - indexes.start);
                     let count = (indexes.end - indexes.start) as usize;
+                    self.last_batch = count;
                     for (job, index) in self.jobs.drain(..count).zip(indexes) {
                         job.finish(Ok(Position { index }));
                     }

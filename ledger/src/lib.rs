@@ -85,6 +85,9 @@ pub struct Options {
     /// How far ahead of the last entry the file is filled with zeros, so that a commit overwrites and the file
     /// system has no metadata to journal: 1 MiB.
     pub zero_ahead_bytes: u64,
+    /// How long the writer lets entries gather before it takes the next batch, when the last one had company: 1 ms. A
+    /// commit costs the same for one entry as for a hundred; a lone entry never waits.
+    pub gather: Duration,
     /// The size at which a batch is closed although more entries wait: 1 MiB; at most 4 MiB.
     pub batch_bytes: usize,
 }
@@ -96,6 +99,7 @@ impl Default for Options {
             queue_entries: 8192,
             probe_interval: Duration::from_secs(1),
             zero_ahead_bytes: 1 << 20,
+            gather: Duration::from_millis(1),
             batch_bytes: 1 << 20,
         }
     }
@@ -108,6 +112,7 @@ impl Options {
             segment_bytes: self.segment_bytes.max(SEGMENT_BYTES_MIN),
             queue_entries: self.queue_entries.max(1),
             probe_interval: self.probe_interval.max(Duration::from_millis(1)),
+            gather: self.gather.min(Duration::from_millis(100)),
             zero_ahead_bytes: self.zero_ahead_bytes.max(4096),
             batch_bytes: self.batch_bytes.clamp(segment::ENTRY_FRAME_MAX, segment::BATCH_BYTES_MAX / 2),
         }

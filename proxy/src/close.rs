@@ -297,6 +297,7 @@ impl OpenFetch {
                 let (acknowledge, ack) = oneshot::channel();
                 closed.ack = Some(ack);
                 let appended = Instant::now();
+                let inbox = Arc::clone(&self.worker.acks);
                 slot.append(record.encode(), move |result| {
                     match &result {
                         Ok(_) => {
@@ -314,7 +315,7 @@ impl OpenFetch {
                         hold.settle(if result.is_ok() { record.amount_nano } else { 0 });
                     }
                     drop(in_flight);
-                    let _ = acknowledge.send(result.is_ok());
+                    inbox.leave(acknowledge, result.is_ok());
                 });
             }
         }

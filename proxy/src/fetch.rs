@@ -99,7 +99,8 @@ async fn admit_and_forward(
         None => pass(worker, peer, origin, &target, head, body).await,
         Some(row) => {
             let row = Arc::clone(row);
-            metered(worker, peer, client, origin, &target, policy, row, head, body).await
+            // On the heap: what a metered fetch carries along should not be paid for by those who pass.
+            Box::pin(metered(worker, peer, client, origin, &target, policy, row, head, body)).await
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `byline`: a transparent HTTP proxy that meters what AI crawlers fetch, under a licence policy, into a ledger that
 //! anyone can check.
 
+mod acks;
 mod admin;
 mod body;
 mod cli;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::acks::AckInbox;
 use crate::server::ConnectionGuard;
 use crate::shared::Shared;
 use crate::upstream::Upstreams;
@@ -16,6 +17,8 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Rc<Upstreams>,
     /// Requests that this thread works on at once.
     pub(crate) requests: Arc<Semaphore>,
+    /// Where the ledger leaves its answers to this thread's fetches.
+    pub(crate) acks: Arc<AckInbox>,
     connections: Cell<usize>,
     ended: Notify,
 }
@@ -29,7 +32,9 @@ impl Worker {
             options.timeouts.upstream,
         ));
         let requests = Arc::new(Semaphore::new(options.limits.requests.div_ceil(options.threads)));
-        Rc::new(Worker { shared, upstreams, requests, connections: Cell::new(0), ended: Notify::new() })
+        let acks = Arc::<AckInbox>::default();
+        tokio::task::spawn_local(Arc::clone(&acks).hand_out());
+        Rc::new(Worker { shared, upstreams, requests, acks, connections: Cell::new(0), ended: Notify::new() })
     }
 
     pub(crate) fn connection_begins(self: &Rc<Self>, permit: OwnedSemaphorePermit) -> ConnectionGuard {

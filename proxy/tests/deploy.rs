@@ -2,13 +2,17 @@
 //! alerts have their page in the runbook, and every key of byline.toml is documented.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 const BYLINE: &str = env!("CARGO_BIN_EXE_byline");
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn every_metric_that_is_watched_exists() {
@@ -158,6 +162,130 @@ fn every_example_starts() {
             line.contains("policy in force")
         });
         assert!(serving, "{} does not start:\n{seen}", configuration.display());
+    }
+}
+
+/// nginx in front of Byline in front of nginx, with the recipes as they are but for ports and paths. `make deps` installs
+/// nginx; without it there is nothing to run them with.
+#[test]
+fn the_nginx_recipes_work() {
+    let Some(nginx) =
+        ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].into_iter().find(|path| Path::new(path).exists())
+    else {
+        return eprintln!("not run: nginx");
+    };
+    let place = tempfile::tempdir().expect("a directory");
+    let place = place.path();
+    std::fs::write(place.join("work.html"), "w".repeat(100_000)).expect("a work");
+    let names = vec!["www.example.org".to_owned()];
+    let certified = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    std::fs::write(place.join("fullchain.pem"), certified.cert.pem()).expect("a chain");
+    std::fs::write(place.join("key.pem"), certified.signing_key.serialize_pem()).expect("a key");
+
+    let [front, tls, byline, site] = free_ports();
+    let here = place.to_str().expect("UTF-8");
+    let settle = |text: &str, log: &str| {
+        text.replace("listen 80;", &format!("listen 127.0.0.1:{front};"))
+            .replace("listen 443 ", &format!("listen 127.0.0.1:{tls} "))
+            .replace("127.0.0.1:8081", &format!("127.0.0.1:{byline}"))
+            .replace("127.0.0.1:8080", &format!("127.0.0.1:{site}"))
+            .replace("127.0.0.1:3000", &format!("127.0.0.1:{site}"))
+            .replace("/etc/ssl/www.example.org", here)
+            .replace("/var/log/nginx/www.example.org.json", log)
+            .replace("/var/www/html", here)
+            .replace("/var/lib/byline", &format!("{here}/state"))
+    };
+    let mut servers = Vec::new();
+    // One process each, so that ending it ends all of it.
+    for (name, recipe) in [("site", "behind/site.conf"), ("front", "in-front/byline.conf")] {
+        let log = format!("{here}/{name}.json");
+        let text = format!(
+            "daemon off; master_process off; pid {here}/{name}.pid; error_log {here}/{name}.log; events {{}} http {{ {}\n{}\n}}",
+            read("deploy/nginx/log-format.conf"),
+            settle(&read(&format!("deploy/nginx/{recipe}")), &log)
+        );
+        let file = place.join(format!("{name}.conf"));
+        std::fs::write(&file, text).expect("a configuration");
+        let test = Command::new(nginx).args(["-t", "-q", "-c"]).arg(&file).output().expect("nginx runs");
+        assert!(test.status.success(), "{recipe}: {}", String::from_utf8_lossy(&test.stderr));
+        servers.push(Server(Command::new(nginx).arg("-c").arg(&file).spawn().expect("nginx runs")));
+    }
+    let configuration = place.join("byline.toml");
+    std::fs::write(&configuration, settle(&read("deploy/nginx/in-front/byline.toml"), ""))
+        .expect("a configuration");
+    let mut command = Command::new(BYLINE);
+    command.args(["serve", "--offline", "--admin", "127.0.0.1:0", "--config"]).arg(&configuration);
+    servers.push(Server(command.stderr(Stdio::null()).spawn().expect("byline runs")));
+
+    for port in [site, byline, front] {
+        wait_for(|| TcpStream::connect(("127.0.0.1", port)).is_ok(), "a listener");
+    }
+    let answer = get_from_127_0_0_9(front);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:.200}");
+    assert_eq!(answer.len() - answer.find("\r\n\r\n").expect("a head") - 4, 100_000);
+
+    // The address that nginx saw counts, not the one that the client made up; and both sides count the same bytes.
+    let line = |name: &str| {
+        let log = place.join(format!("{name}.json"));
+        wait_for(
+            || std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n')),
+            "a line in the log",
+        );
+        let text = std::fs::read_to_string(&log).expect("a log");
+        serde_json::from_str::<Value>(text.lines().next().unwrap_or_default()).expect("a line of JSON")
+    };
+    for name in ["front", "site"] {
+        let line = line(name);
+        assert_eq!(
+            (&line["remote_addr"], &line["status"]),
+            (&"127.0.0.9".into(), &200.into()),
+            "{name}: {line}"
+        );
+        assert_eq!(line["body_bytes_sent"], 100_000, "{name}");
+    }
+    let entries =
+        Command::new(BYLINE).args(["ledger", "cat"]).arg(place.join("state")).output().expect("byline runs");
+    let entries = String::from_utf8(entries.stdout).expect("UTF-8");
+    let records: Vec<Value> = entries
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|entry: &Value| entry["type"] == "ai.usage.fetch.v1")
+        .collect();
+    assert_eq!(records.len(), 1, "{entries}");
+    assert_eq!(records[0]["data"]["bytes"], 100_000);
+    assert_eq!(records[0]["data"]["url"], "http://www.example.org/work.html");
+}
+
+/// A crawler's request from another address of this machine, with an address of its own making.
+fn get_from_127_0_0_9(port: u16) -> String {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let at = |ip: [u8; 4], port: u16| socket2::SockAddr::from(std::net::SocketAddr::from((ip, port)));
+    socket.bind(&at([127, 0, 0, 9], 0)).expect("all of 127.0.0.0/8 is here");
+    socket.connect(&at([127, 0, 0, 1], port)).expect("a connection");
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let request = "GET /work.html HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: GPTBot/1.1\r\n\
+                   X-Forwarded-For: 192.0.2.66\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer to its end");
+    answer
+}
+
+/// Ports that were free a moment ago, each another.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    std::array::from_fn::<u16, N, _>(|index| {
+        let listeners: &[TcpListener; N] = &listeners;
+        listeners[index].local_addr().expect("an address").port()
+    })
+}
+
+fn wait_for(mut met: impl FnMut() -> bool, what: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !met() {
+        assert!(Instant::now() < deadline, "no {what} after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -334,6 +334,47 @@ fn every_key_of_the_configuration_is_documented() {
     }
 }
 
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut documents = Vec::new();
+    for folder in ["docs", "deploy"] {
+        find(&path(folder), &mut |file| file.extension().is_some_and(|end| end == "md"), &mut documents);
+    }
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        documents.push(path(name));
+    }
+    let mut followed = 0;
+    for document in documents {
+        let text = std::fs::read_to_string(&document).expect("a document");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            followed += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { document.clone() } else { document.with_file_name("").join(file) };
+            assert!(target.exists(), "{}: nothing at {link}", document.display());
+            if !anchor.is_empty() {
+                let text = std::fs::read_to_string(&target).expect("a document");
+                let found = text.lines().any(|line| line.starts_with('#') && slug(line) == anchor);
+                assert!(found, "{}: no heading for {link}", document.display());
+            }
+        }
+    }
+    assert!(followed > 30, "only {followed} links found: the documents are read wrongly");
+}
+
+/// A heading's anchor, as forges make it.
+fn slug(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    words
+        .chars()
+        .filter(|one| one.is_alphanumeric() || " -_".contains(*one))
+        .collect::<String>()
+        .replace(' ', "-")
+}
+
 /// Ends with the test, whatever the test finds.
 struct Server(Child);
 

@@ -68,7 +68,10 @@ impl Connection {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let (send, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+        // A test that reads its streams one after the other must not find the connection's window full of the others.
+        let mut settings = h2::client::Builder::new();
+        let handshake = settings.initial_connection_window_size(16 << 20).handshake(stream);
+        let (send, connection) = handshake.await.map_err(io::Error::other)?;
         tokio::spawn(async move {
             let _ = connection.await;
         });

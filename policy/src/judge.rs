@@ -193,24 +193,18 @@ impl Objection {
     }
 }
 
-/// The most that both sides can have agreed on within the quote; `None` if they have not.
+/// The most that both sides can have agreed on within the quote; `None` if they have not. A price header is the
+/// crawler's word for this fetch; the contract speaks where there is none.
 fn agree(quote: Quote, offer: &Offer, account: Option<&Account>) -> Option<Money> {
     let currency = quote.most.currency;
-    let up_to = |limit: Money| {
-        (limit.currency == currency && limit.nano >= quote.least.nano)
-            .then(|| Money { nano: limit.nano.min(quote.most.nano), currency })
+    let limit = match *offer {
+        Offer::None => account.and_then(|account| account.accept)?,
+        Offer::Max(limit) => limit,
+        Offer::Exact(amount) if amount.nano > quote.most.nano => return None,
+        Offer::Exact(amount) => amount,
     };
-    let by_contract = account.and_then(|account| account.accept).and_then(up_to);
-    let by_offer = match *offer {
-        Offer::None => None,
-        Offer::Max(limit) => up_to(limit),
-        Offer::Exact(amount) => up_to(amount).filter(|_| amount.nano <= quote.most.nano),
-    };
-    // `None` is the smallest: either agreement is enough, and the further one counts.
-    by_contract
-        .map(|money| money.nano)
-        .max(by_offer.map(|money| money.nano))
-        .map(|nano| Money { nano, currency })
+    (limit.currency == currency && limit.nano >= quote.least.nano)
+        .then(|| Money { nano: limit.nano.min(quote.most.nano), currency })
 }
 
 fn price_in_words(charge: &Charge, quote: Quote) -> String {

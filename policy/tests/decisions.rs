@@ -286,7 +286,32 @@ fn a_contract_needs_no_header() {
     assert!(delivered(&cheap, fetch).1.owed);
     refused_at_once(&dear, fetch, RefusalKind::PaymentRequired, Some("MissingCrawlerPrice"));
     assert!(delivered(&dear, Fetch { max: Some("USD 0.06"), ..fetch }).1.owed, "an offer may go beyond it");
-    assert!(delivered(&cheap, Fetch { max: Some("USD 0.01"), ..fetch }).1.owed, "and need not reach it");
+}
+
+#[test]
+fn a_price_header_is_the_last_word_whatever_the_contract_says() {
+    let per_fetch = policy("enforce", PER_FETCH);
+    let per_megabyte = policy(
+        "enforce",
+        "[[rule]]\nname = \"pays\"\ncharge = { price = \"0.02 USD\", per = \"MB\", max = \"0.04 USD\" }\n",
+    );
+    let fetch = Fetch { token: "ContractBot", ..FETCH };
+    for (max, exact, code) in [
+        (Some("USD 0.01"), None, "InvalidCrawlerMaxPrice"),
+        (Some("USD 0"), None, "InvalidCrawlerMaxPrice"),
+        (Some("EUR 1"), None, "InvalidCrawlerMaxPrice"),
+        (None, Some("USD 0.01"), "InvalidCrawlerExactPrice"),
+        (None, Some("USD 0.03"), "InvalidCrawlerExactPrice"),
+    ] {
+        let fetch = Fetch { max, exact, ..fetch };
+        refused_at_once(&per_fetch, fetch, RefusalKind::OfferTooLow, Some(code));
+    }
+    assert!(delivered(&per_fetch, Fetch { max: Some("USD 0.02"), ..fetch }).1.owed);
+    // What the length makes of it is known at the response's head: 1 MB is within the offer, 2 MB are not.
+    let offering = Fetch { max: Some("USD 0.02"), ..fetch };
+    assert!(delivered(&per_megabyte, Fetch { length: Some(1_000_000), ..offering }).1.owed);
+    refused_later(&per_megabyte, Fetch { length: Some(2_000_000), ..offering }, RefusalKind::OfferTooLow);
+    assert!(delivered(&per_megabyte, Fetch { length: Some(2_000_000), ..fetch }).1.owed, "by the contract");
 }
 
 #[test]

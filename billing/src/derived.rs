@@ -8,7 +8,7 @@
 //! | repeat key | taken tentatively at close ([`Derived::close`]) | becomes durable; the tentative one goes |
 //! | budget of requests, bytes | counted in flight ([`crate::account::InFlight`]) | counted for good |
 //! | totals | nothing | added |
-//! | fetches without an entry | counted ([`Derived::unmetered`]) | taken off by the `gap` entry that names them |
+//! | fetches without an entry | counted ([`Derived::unmetered`]) | nothing: whoever makes the `gap` entry took them out |
 //!
 //! `committed` runs on the writer thread before the acknowledgement, so a hold and an in-flight count that live until
 //! the acknowledgement overlap with what is durable for a moment: never too little, never twice for good. After a start
@@ -24,7 +24,6 @@
 mod codec;
 mod totals;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -43,8 +42,18 @@ pub struct Derived {
     accounts: Arc<Accounts>,
     repeats: Mutex<Repeats>,
     totals: Mutex<Seen>,
-    unmetered_fetches: AtomicU64,
-    unmetered_bytes: AtomicU64,
+    passed: Mutex<Passed>,
+}
+
+/// What passed without an entry and is in no `gap` yet.
+#[derive(Default)]
+struct Passed {
+    fetches: u64,
+    bytes: u64,
+    /// Since when, where it was in a `gap` that could not be appended.
+    since_micros: Option<i64>,
+    /// All that passed before this is in a `gap`, or was given back.
+    taken_micros: Option<i64>,
 }
 
 /// What was seen of the ledger.
@@ -81,8 +90,7 @@ impl Derived {
             accounts: Arc::default(),
             repeats: Mutex::default(),
             totals: Mutex::default(),
-            unmetered_fetches: AtomicU64::new(0),
-            unmetered_bytes: AtomicU64::new(0),
+            passed: Mutex::default(),
         })
     }
 
@@ -116,8 +124,32 @@ impl Derived {
 
     /// A fetch that is usually metered passed without an entry, while the ledger took none.
     pub fn unmetered(&self, bytes: u64) {
-        self.unmetered_fetches.fetch_add(1, Ordering::Relaxed);
-        self.unmetered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let mut passed = lock(&self.passed);
+        passed.fetches += 1;
+        passed.bytes = passed.bytes.saturating_add(bytes);
+    }
+
+    /// What passed without an entry since this was called last, or the ledger resumed; `None` if nothing did.
+    ///
+    /// Call it every few seconds while the ledger is ready, and at the stop, with the time in microseconds since the
+    /// Unix epoch. What it returns is counted no more: append it, or [`Derived::give_back`] it.
+    pub fn take_gap(&self, now_micros: i64) -> Option<Gap> {
+        let mut passed = lock(&self.passed);
+        if passed.fetches == 0 {
+            passed.taken_micros = Some(now_micros);
+            return None;
+        }
+        let since_micros = passed.taken_micros.unwrap_or(now_micros).min(now_micros);
+        Some(self.gap(&mut passed, since_micros, now_micros, 0, UNRECORDED))
+    }
+
+    /// A gap could not be appended: what it counts belongs into the next one.
+    pub fn give_back(&self, gap: &Gap) {
+        let mut passed = lock(&self.passed);
+        passed.fetches += gap.fetches;
+        passed.bytes = passed.bytes.saturating_add(gap.bytes);
+        let since_micros = passed.since_micros.unwrap_or(gap.since_micros);
+        passed.since_micros = Some(since_micros.min(gap.since_micros));
     }
 
     /// Sees a durable entry, in order.
@@ -133,11 +165,7 @@ impl Derived {
                 self.accounts.committed_rollup(rollup);
                 lock(&self.totals).totals.rollup(rollup);
             }
-            Ok(Entry::Gap(gap)) => {
-                subtract(&self.unmetered_fetches, gap.fetches);
-                subtract(&self.unmetered_bytes, gap.bytes);
-            }
-            Ok(Entry::Policy(_) | Entry::Start(_) | Entry::Unknown { .. }) => {}
+            Ok(Entry::Gap(_) | Entry::Policy(_) | Entry::Start(_) | Entry::Unknown { .. }) => {}
             Err(_) => lock(&self.totals).unreadable += 1,
         }
         let (time_micros, id) = match parsed {
@@ -220,38 +248,49 @@ impl Derived {
         Ok(())
     }
 
-    /// The entry that says what passed while the ledger was paused.
-    fn gap(&self, pause: &ledger::Pause) -> Gap {
+    /// The entry that says what passed while the ledger was paused. The ledger keeps it until it is durable, whatever
+    /// happens, so it is taken out for good.
+    fn gap_of_pause(&self, pause: &ledger::Pause) -> Gap {
         let since_micros = micros_of(pause.since);
         let length = i64::try_from(pause.duration.as_micros()).unwrap_or(i64::MAX);
         let until_micros = since_micros.saturating_add(length);
+        self.gap(&mut lock(&self.passed), since_micros, until_micros, pause.refused, &pause.reason)
+    }
+
+    fn gap(
+        &self,
+        passed: &mut Passed,
+        since_micros: i64,
+        until_micros: i64,
+        refused: u64,
+        reason: &str,
+    ) -> Gap {
+        let taken = std::mem::take(passed);
+        passed.taken_micros = Some(until_micros);
         let mut gap = Gap {
             id: String::new(),
             source: self.source.clone(),
             time_micros: until_micros,
-            since_micros,
+            since_micros: taken.since_micros.map_or(since_micros, |earlier| earlier.min(since_micros)),
             until_micros,
-            // Taken off when the entry is durable: a pause before that repeats them in the next one.
-            fetches: self.unmetered_fetches.load(Ordering::Relaxed),
-            bytes: self.unmetered_bytes.load(Ordering::Relaxed),
-            refused: pause.refused,
-            reason: pause.reason.clone(),
+            fetches: taken.fetches,
+            bytes: taken.bytes,
+            refused,
+            reason: reason.to_owned(),
         };
         gap.id = gap.derive_id();
         gap
     }
 }
 
+/// Why fetches pass without an entry where the ledger was not paused.
+const UNRECORDED: &str = "more came at once than could be recorded, or the policy was not recorded yet";
+
 const MAGIC: &[u8] = b"BYLD";
 const VERSION: u64 = 1;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn subtract(counter: &AtomicU64, amount: u64) {
-    let lower = |value: u64| Some(value.saturating_sub(amount));
-    let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
 }
 
 fn micros_of(time: SystemTime) -> i64 {
@@ -325,6 +364,6 @@ impl ledger::Observer for LedgerObserver {
     }
 
     fn resumed(&mut self, pause: &ledger::Pause) -> Option<Vec<u8>> {
-        Some(self.0.gap(pause).encode())
+        Some(self.0.gap_of_pause(pause).encode())
     }
 }

@@ -7,7 +7,7 @@ use billing::account::Accounts;
 use billing::derived::{Derived, LedgerObserver};
 use billing::repeat::{KEYS_MAX, REDELIVERY_SECS};
 use ledger::Observer as _;
-use metrics::{Entry, Outcome, Rollup, UsageRecord};
+use metrics::{Entry, Gap, Outcome, Rollup, UsageRecord};
 use policy::{Currency, Limit, Money, PolicySnapshot, Source, Standing as _};
 
 const NOW: i64 = 1_795_354_800;
@@ -289,27 +289,70 @@ fn a_damaged_state_is_refused_whole() {
     after.restore(&saved).unwrap();
 }
 
-#[test]
-fn a_gap_says_what_passed_and_takes_it_off_once_it_is_durable() {
-    let derived = derived();
-    let mut observer = LedgerObserver(Arc::clone(&derived));
-    derived.unmetered(100);
-    derived.unmetered(50);
-    let pause = ledger::Pause {
+fn pause(refused: u64) -> ledger::Pause {
+    ledger::Pause {
         since: UNIX_EPOCH + Duration::from_secs(NOW as u64),
         duration: Duration::from_secs(9),
-        refused: 3,
+        refused,
         reason: "No space left on device".into(),
+    }
+}
+
+/// Fetches, bytes, and from which to which second.
+fn counts(gap: &Gap) -> (u64, u64, i64, i64) {
+    (gap.fetches, gap.bytes, gap.since_micros / 1_000_000 - NOW, gap.until_micros / 1_000_000 - NOW)
+}
+
+#[test]
+fn a_gap_says_what_passed_during_a_pause_and_counts_it_once() {
+    let derived = derived();
+    let mut observer = LedgerObserver(Arc::clone(&derived));
+    let mut resumed = |refused| {
+        let bytes = observer.resumed(&pause(refused)).unwrap();
+        let Entry::Gap(gap) = Entry::parse(&bytes).unwrap() else { panic!("a gap") };
+        gap
     };
-    let first = observer.resumed(&pause).unwrap();
-    assert_eq!(observer.resumed(&pause).unwrap(), first, "not durable yet: the same again");
-    let Entry::Gap(gap) = Entry::parse(&first).unwrap() else { panic!("a gap") };
-    assert_eq!((gap.fetches, gap.bytes, gap.refused), (2, 150, 3));
-    assert_eq!((gap.since_micros, gap.until_micros), (NOW * 1_000_000, (NOW + 9) * 1_000_000));
+    derived.unmetered(100);
+    derived.unmetered(50);
+    let first = resumed(3);
+    assert_eq!((counts(&first), first.refused), ((2, 150, 0, 9), 3));
+    // No space for it: the ledger keeps the first, and asks again after the next pause. Both are appended then.
     derived.unmetered(7);
-    observer.committed(0, &first);
-    let Entry::Gap(next) = Entry::parse(&observer.resumed(&pause).unwrap()).unwrap() else { panic!("a gap") };
-    assert_eq!((next.fetches, next.bytes), (1, 7));
+    let second = resumed(0);
+    assert_eq!((second.fetches, second.bytes, second.refused), (1, 7, 0), "the first is not in it");
+    derived.observe(0, &first.encode());
+    derived.observe(1, &second.encode());
+    assert_eq!(derived.take_gap((NOW + 20) * 1_000_000), None);
+}
+
+#[test]
+fn what_passed_without_a_pause_is_in_a_gap_of_its_own_once() {
+    let derived = derived();
+    let take = |seconds| derived.take_gap((NOW + seconds) * 1_000_000);
+    assert_eq!(take(-10), None);
+    assert_eq!(take(-5), None);
+    derived.unmetered(100);
+    derived.unmetered(50);
+    let lost = take(-4).unwrap();
+    assert_eq!((counts(&lost), lost.refused), ((2, 150, -5, -4), 0));
+    assert_eq!(take(-3), None, "it was taken");
+    derived.unmetered(7);
+    derived.give_back(&lost);
+    let both = take(-2).unwrap();
+    assert_eq!(counts(&both), (3, 157, -5, -2), "it could not be appended: in the next one");
+    assert_ne!(both.id, lost.id);
+    derived.observe(0, &both.encode());
+    assert_eq!(take(-1), None, "once it is durable it is not in another one");
+
+    // A pause takes up what was given back before it, and leaves nothing behind.
+    derived.unmetered(1);
+    derived.give_back(&derived.take_gap(NOW * 1_000_000 - 500_000).unwrap());
+    derived.unmetered(2);
+    let bytes = LedgerObserver(Arc::clone(&derived)).resumed(&pause(0)).unwrap();
+    let Entry::Gap(gap) = Entry::parse(&bytes).unwrap() else { panic!("a gap") };
+    assert_eq!(counts(&gap), (2, 3, -1, 9));
+    derived.unmetered(5);
+    assert_eq!(counts(&take(10).unwrap()), (1, 5, 9, 10));
 }
 
 #[test]

@@ -35,14 +35,12 @@ metrics! {
 
     CONNECTIONS_OPEN = "byline_connections_open", [], "Client connections open now.";
     CONNECTIONS = "byline_connections_total", [], "Client connections accepted.";
-    CONNECTIONS_REJECTED = "byline_connections_rejected_total", [],
-        "Client connections turned away at a limit.";
     REQUESTS = "byline_requests_total", ["class", "status"],
         "Requests answered, by what became of them and by class of status.";
     REQUEST_DURATION = "byline_request_duration_seconds", ["class"],
-        "Time from the request head to the end of the response body.";
+        "Time from the request head to the response head, as the client gets it.";
     ADDED_LATENCY = "byline_added_latency_seconds", ["class"],
-        "The part of a request's time that is Byline's own: deciding, and waiting for the ledger.";
+        "The part of that time that is not the origin's: deciding, and waiting for the ledger.";
     UPSTREAM_FAILURES = "byline_upstream_failures_total", ["kind"],
         "Origins that gave no response, or not all of it.";
 

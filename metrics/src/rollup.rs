@@ -127,16 +127,42 @@ impl Rollups {
             currency: fetch.currency.to_owned(),
             unit: fetch.unit.map(str::to_owned),
         };
+        let quote_nano = i128::from(fetch.quote_nano);
+        self.merge(key, Sums { fetches: 1, bytes: fetch.bytes, quantity: fetch.quantity, quote_nano });
+    }
+
+    fn merge(&self, key: Key, more: Sums) {
         let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = if sums.len() < SUMS_MAX || sums.contains_key(&key) {
             sums.entry(key).or_default()
         } else {
             sums.entry(key.overflow()).or_default()
         };
-        sum.fetches += 1;
-        sum.bytes = sum.bytes.saturating_add(fetch.bytes);
-        sum.quantity = sum.quantity.saturating_add(fetch.quantity);
-        sum.quote_nano += i128::from(fetch.quote_nano);
+        sum.fetches += more.fetches;
+        sum.bytes = sum.bytes.saturating_add(more.bytes);
+        sum.quantity = sum.quantity.saturating_add(more.quantity);
+        sum.quote_nano += more.quote_nano;
+    }
+
+    /// Takes back sums that could not be written: they are tried again with the next drain.
+    pub fn put_back(&self, sum: Rollup) {
+        let key = Key {
+            minute: sum.minute,
+            crawler: sum.crawler,
+            operator: sum.operator,
+            purpose: sum.purpose,
+            assurance: sum.assurance,
+            holder: sum.holder,
+            policy: sum.policy,
+            rule: sum.rule,
+            refused: sum.refused,
+            status: sum.status,
+            outcome: sum.outcome.map(Outcome::as_str),
+            currency: sum.currency,
+            unit: sum.unit,
+        };
+        let Rollup { fetches, bytes, quantity, quote_nano, .. } = sum;
+        self.merge(key, Sums { fetches, bytes, quantity, quote_nano });
     }
 
     /// How many different sums there are.
@@ -241,6 +267,18 @@ mod tests {
         assert_eq!(over[0].quote_nano, 3 * i128::from(i64::MAX));
         assert_eq!(drain(&rollups, i64::MAX).len(), 1);
         assert!(rollups.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later() {
+        let rollups = Rollups::new();
+        rollups.add(&fetch(60, "ExampleBot"));
+        for sum in drain(&rollups, 120) {
+            rollups.put_back(sum);
+        }
+        rollups.add(&fetch(61, "ExampleBot"));
+        let over = drain(&rollups, 120);
+        assert_eq!((over.len(), over[0].fetches, over[0].bytes), (1, 2, 20));
     }
 
     #[test]

@@ -124,7 +124,6 @@ pub struct Telemetry {
     reloads: [IntCounter; 2],
     connections_open: IntGauge,
     connections: IntCounter,
-    connections_rejected: IntCounter,
     requests: Vec<IntCounter>,
     request_duration: Vec<Histogram>,
     added_latency: Vec<Histogram>,
@@ -211,7 +210,6 @@ impl Telemetry {
             reloads: ["failure", "success"].map(|result| reloads.with_label_values(&[result])),
             connections_open: make.gauge(&names::CONNECTIONS_OPEN),
             connections: make.counter(&names::CONNECTIONS),
-            connections_rejected: make.counter(&names::CONNECTIONS_REJECTED),
             requests: make.all(&names::REQUESTS, &statuses),
             request_duration: make.histograms(&names::REQUEST_DURATION, &DURATION_BUCKETS),
             added_latency: make.histograms(&names::ADDED_LATENCY, &ADDED_BUCKETS),
@@ -297,12 +295,7 @@ impl Telemetry {
         self.connections_open.dec();
     }
 
-    /// A connection was turned away at a limit.
-    pub fn connection_rejected(&self) {
-        self.connections_rejected.inc();
-    }
-
-    /// A request was answered: `total` until its body's end, `added` what of it was Byline's own, if measured.
+    /// A request was answered: `total` until its response head, `added` what of it was not the origin's, if measured.
     pub fn request(&self, class: RequestClass, status: u16, total: Duration, added: Option<Duration>) {
         let status = usize::from(status / 100).clamp(1, STATUS_CLASSES.len()) - 1;
         self.requests[class as usize * STATUS_CLASSES.len() + status].inc();

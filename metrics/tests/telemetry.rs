@@ -101,7 +101,6 @@ fn traffic(telemetry: &Telemetry, name: &str) {
     }
     telemetry.connection_opened();
     telemetry.connection_closed();
-    telemetry.connection_rejected();
     telemetry.held_bytes(5);
     telemetry.rollups_written(2);
     telemetry.ledger_commit(Duration::from_millis(1));

@@ -26,10 +26,7 @@ impl Quote {
 
     /// When the response head is known.
     pub(crate) fn of_response(charge: &Charge, content_length: Option<u64>) -> Quote {
-        let amount = match (charge.unit, content_length) {
-            (Unit::Megabyte, Some(bytes)) => charge.amount(bytes),
-            _ => charge.ceiling(),
-        };
+        let amount = charge.most(content_length);
         Quote { least: amount, most: amount }
     }
 }

@@ -21,6 +21,14 @@ pub struct ResponseHead<'a> {
     pub content_length: Option<u64>,
 }
 
+impl ResponseHead<'_> {
+    /// Whether the body is a stream of events (HTML §9.2), which ends when somebody hangs up.
+    pub fn is_event_stream(&self) -> bool {
+        let media = self.content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+        media.trim().eq_ignore_ascii_case("text/event-stream")
+    }
+}
+
 /// The answer of [`release`].
 #[derive(Debug)]
 pub enum Release {
@@ -73,7 +81,8 @@ pub fn release(
         }
         return Release::Deliver(terms);
     }
-    let billed = matches!(head.status, 200 | 206);
+    // A stream of events has no end and no version: there is nothing in it to sell.
+    let billed = matches!(head.status, 200 | 206) && !head.is_event_stream();
     let charge = rule.charge.as_ref().filter(|_| billed);
     let quote = charge.map(|charge| Quote::of_response(charge, head.content_length));
     // A rule that only observes had nothing put aside for it.

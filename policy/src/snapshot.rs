@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::glob::PathGlob;
 use crate::pattern::HostPattern;
-use crate::rule::Rules;
+use crate::rule::{Rule, Rules};
 use crate::work::{canonical_host, canonical_path, canonical_query, is_always_free};
 use crate::{AmbiguousPath, Currency, Diagnostic, Directory, Limit, Money, Work};
 
@@ -194,6 +194,11 @@ impl PolicySnapshot {
         [crate::terms::default_rule(), crate::terms::always_free_rule()]
             .into_iter()
             .chain(self.rules.rules.iter().map(|rule| &rule.name))
+    }
+
+    /// Whether any rule is enforced; where none is, nothing may be refused.
+    pub fn enforces(&self) -> bool {
+        self.rules.rules.iter().any(Rule::is_enforced)
     }
 
     /// The budgets of all rules.

@@ -77,6 +77,14 @@ impl Charge {
         Money { nano, currency: self.price.currency }
     }
 
+    /// The most that a response may cost, when its head has told the length of its body, or that it does not know it.
+    pub fn most(&self, content_length: Option<u64>) -> Money {
+        match (self.unit, content_length) {
+            (Unit::Megabyte, Some(bytes)) => self.amount(bytes),
+            _ => self.ceiling(),
+        }
+    }
+
     /// The most that one fetch may cost.
     pub fn ceiling(&self) -> Money {
         match self.unit {

@@ -30,6 +30,24 @@ pub struct Work {
     pub always_free: bool,
 }
 
+impl Work {
+    /// A work under its path as it came, for where an ambiguous path must not be refused: no entry of the policy
+    /// claims it, so nobody holds it.
+    pub fn unclear(scheme: &str, host: &str, target: &str) -> Work {
+        let host = host.to_ascii_lowercase();
+        let path = target.split('?').next().unwrap_or("/").to_owned();
+        Work {
+            url: format!("{scheme}://{host}{path}"),
+            id: format!("{host}{path}"),
+            host: Arc::from(host),
+            path,
+            holder: None,
+            licence: None,
+            always_free: false,
+        }
+    }
+}
+
 /// A path that an origin could read differently from the policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the path {path:?} is ambiguous: {why}")]

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::error::BodyError;
+use crate::hold::Share;
 use crate::metered::MeteredBody;
 use crate::upstream::Lease;
 
@@ -22,8 +23,8 @@ pub(crate) enum Body {
     Empty,
     /// Our own words.
     Text(Bytes),
-    /// A whole body that was held until its record was durable.
-    Held(VecDeque<Frame<Bytes>>),
+    /// A whole body that was held until its record was durable, with its share of what may be held until it has left.
+    Held { frames: VecDeque<Frame<Bytes>>, _share: Option<Share> },
     /// An origin's body that is not metered.
     Pass(Box<OriginBody>),
     /// An origin's body that is metered as it streams.
@@ -46,7 +47,7 @@ impl HttpBody for Body {
                 *this = Body::Empty;
                 Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text))))
             }
-            Body::Held(frames) => Poll::Ready(frames.pop_front().map(Ok)),
+            Body::Held { frames, .. } => Poll::Ready(frames.pop_front().map(Ok)),
             Body::Pass(body) => Pin::new(&mut **body).poll_frame(cx),
             Body::Metered(body) => Pin::new(&mut **body).poll_frame(cx),
         }
@@ -56,7 +57,7 @@ impl HttpBody for Body {
         match self {
             Body::Empty => true,
             Body::Text(text) => text.is_empty(),
-            Body::Held(frames) => frames.is_empty(),
+            Body::Held { frames, .. } => frames.is_empty(),
             Body::Pass(body) => body.is_end_stream(),
             Body::Metered(body) => body.is_end_stream(),
         }
@@ -67,8 +68,8 @@ impl HttpBody for Body {
             Body::Empty => SizeHint::with_exact(0),
             Body::Text(text) => SizeHint::with_exact(text.len() as u64),
             // With trailers the body must be chunked, and hyper chunks only what has no exact size.
-            Body::Held(frames) if frames.iter().any(Frame::is_trailers) => SizeHint::default(),
-            Body::Held(frames) => SizeHint::with_exact(data_bytes(frames)),
+            Body::Held { frames, .. } if frames.iter().any(Frame::is_trailers) => SizeHint::default(),
+            Body::Held { frames, .. } => SizeHint::with_exact(data_bytes(frames)),
             Body::Pass(body) => body.size_hint(),
             Body::Metered(body) => body.size_hint(),
         }

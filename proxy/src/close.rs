@@ -175,7 +175,7 @@ impl OpenFetch {
     }
 
     /// The response will be delivered on these terms.
-    pub(crate) fn deliver(&mut self, mut terms: Terms, head: &response::Parts) {
+    pub(crate) fn deliver(&mut self, terms: Terms, head: &response::Parts) {
         let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         let content_type = text(CONTENT_TYPE);
         let media_type = content_type.and_then(|value| value.split(';').next()).map(str::trim);
@@ -187,15 +187,19 @@ impl OpenFetch {
             content_type: media_type.map(str::to_ascii_lowercase),
             event_stream: media_type.is_some_and(|media| media.eq_ignore_ascii_case("text/event-stream")),
         };
-        if self.response.event_stream {
-            // A stream of events has no end to hold back and no version to sell.
-            terms.charge = None;
-            terms.owed = false;
-        }
         let by_words = terms.charge.as_ref().is_some_and(|charge| charge.unit == Unit::ThousandWords);
         let words = (by_words || self.policy.count_words())
             .then(|| WordOptions { content_encoding: text(CONTENT_ENCODING), content_type });
         self.meter = Some(Meter::start(words));
+        // What can no longer be owed is free for the operator's other fetches.
+        match &terms.charge {
+            Some(charge) if terms.owed => {
+                if let Some(hold) = &mut self.hold {
+                    hold.lower(charge.most(self.response.declared_bytes));
+                }
+            }
+            _ => self.hold = None,
+        }
         if let Some(limit) = &terms.limit {
             let now = shared::now_micros() / 1_000_000;
             let accounts = self.worker.shared.derived.accounts();

@@ -6,10 +6,13 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, USER_AGENT};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
+};
 use http::{Request, Response, StatusCode, request, response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use metrics::{Outcome, RequestClass};
@@ -63,7 +66,8 @@ impl NamedSite {
 /// Answers one request.
 pub(crate) async fn handle(worker: &Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
-    let (class, response) = match admit_and_forward(worker, peer, request).await {
+    let mut origin_time = None;
+    let (class, response) = match admit_and_forward(worker, peer, request, &mut origin_time).await {
         Ok(answer) => answer,
         Err(error) => {
             if let Some(kind) = error.origin_failure() {
@@ -75,7 +79,9 @@ pub(crate) async fn handle(worker: &Rc<Worker>, peer: Peer, request: Request<Inc
             (RequestClass::Local, respond::failure(&error))
         }
     };
-    worker.shared.telemetry.request(class, response.status().as_u16(), started.elapsed(), None);
+    let total = started.elapsed();
+    let added = origin_time.map(|origin| total.saturating_sub(origin));
+    worker.shared.telemetry.request(class, response.status().as_u16(), total, added);
     response
 }
 
@@ -85,6 +91,7 @@ async fn admit_and_forward(
     worker: &Rc<Worker>,
     peer: Peer,
     request: Request<Incoming>,
+    origin_time: &mut Option<Duration>,
 ) -> Result<Answer, FetchError> {
     let shared = &worker.shared;
     let (head, body) = request.into_parts();
@@ -96,11 +103,12 @@ async fn admit_and_forward(
     let client = client_address(worker, peer, &head.headers);
     let policy = shared.policy.load_full();
     match ai_crawler(&policy, &head.headers) {
-        None => pass(worker, peer, origin, &target, head, body).await,
+        None => pass(worker, peer, origin, &target, head, body, origin_time).await,
         Some(row) => {
             let row = Arc::clone(row);
             // On the heap: what a metered fetch carries along should not be paid for by those who pass.
-            Box::pin(metered(worker, peer, client, origin, &target, policy, row, head, body)).await
+            Box::pin(metered(worker, peer, client, origin, &target, policy, row, head, body, origin_time))
+                .await
         }
     }
 }
@@ -136,6 +144,7 @@ async fn pass(
     target: &Target,
     mut head: request::Parts,
     body: Incoming,
+    origin_time: &mut Option<Duration>,
 ) -> Result<Answer, FetchError> {
     let upgrade = headers::upgrade_asked(&head);
     let client_side = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -144,7 +153,7 @@ async fn pass(
         request.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
         request.headers_mut().insert(http::header::UPGRADE, protocol.clone());
     }
-    let (mut head, body, lease) = call(worker, origin, request, upgrade.is_some()).await?;
+    let (mut head, body, lease) = call(worker, origin, request, upgrade.is_some(), origin_time).await?;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return switch_protocols(head, body, client_side).map(|response| (RequestClass::Pass, response));
     }
@@ -165,6 +174,7 @@ async fn metered(
     row: Arc<CrawlerRow>,
     mut head: request::Parts,
     body: Incoming,
+    origin_time: &mut Option<Duration>,
 ) -> Result<Answer, FetchError> {
     let shared = &worker.shared;
     let evidence = shared.identity.gather(&row, client).await;
@@ -184,10 +194,13 @@ async fn metered(
     head.extensions.remove::<hyper::upgrade::OnUpgrade>();
     headers::strip_overrides(&mut head.headers);
     let request = to_origin(worker, peer, target, head, body);
-    let (mut head, body, lease) = match call(worker, origin, request, false).await {
+    let (mut head, body, lease) = match call(worker, origin, request, false, origin_time).await {
         Ok(answer) => answer,
         Err(error) => {
-            open.origin_failed(respond::failure(&error).status().as_u16());
+            // Where the client's own body broke off, the guard closes the fetch as aborted.
+            if error.origin_failure().is_some() {
+                open.origin_failed(respond::failure(&error).status().as_u16());
+            }
             return Err(error);
         }
     };
@@ -219,7 +232,12 @@ fn work(
     let forwarded = || head.headers.get(HeaderName::from_static("x-forwarded-proto"));
     let https = peer.https || (peer.trusted && forwarded().is_some_and(|proto| proto == "https"));
     let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    Ok(policy.work(if https { "https" } else { "http" }, &target.authority, path)?)
+    let scheme = if https { "https" } else { "http" };
+    match policy.work(scheme, &target.authority, path) {
+        // Observing refuses nothing, not even what an origin might read in two ways.
+        Err(_) if !policy.enforces() => Ok(Work::unclear(scheme, &target.authority, path)),
+        work => Ok(work?),
+    }
 }
 
 fn offer(headers: &HeaderMap) -> Result<Offer, OfferError> {
@@ -246,7 +264,12 @@ fn to_origin(
 ) -> Request<RequestBody> {
     let options = &worker.shared.options;
     headers::to_origin(&mut head, target, peer.address, peer.trusted, peer.https, &options.announce);
-    Request::from_parts(head, RequestBody::new(body, options.timeouts.body_silence))
+    let body = RequestBody::new(body, options.timeouts.body_silence);
+    // hyper takes a GET without a length to have no body; said here, what came in chunks goes on in chunks.
+    if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    Request::from_parts(head, body)
 }
 
 async fn call(
@@ -254,8 +277,11 @@ async fn call(
     origin: &Origin,
     request: Request<RequestBody>,
     upgrade_asked: bool,
+    origin_time: &mut Option<Duration>,
 ) -> Result<(response::Parts, Incoming, Lease), FetchError> {
+    let asked = Instant::now();
     let (response, lease) = worker.upstreams.call(origin, request).await?;
+    *origin_time = Some(asked.elapsed());
     let (head, body) = response.into_parts();
     match headers::check_response(&head, upgrade_asked) {
         Ok(()) => Ok((head, body, lease)),

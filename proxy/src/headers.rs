@@ -55,7 +55,7 @@ fn check_framing(head: &request::Parts) -> Result<(), FetchError> {
     if lengths.next().is_some() {
         return Err(FetchError::BadRequest { why: "more than one Content-Length" });
     }
-    if length.is_some_and(|length| length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit)) {
+    if length.is_some_and(|length| !is_plain_number(length)) {
         return Err(FetchError::BadRequest { why: "Content-Length is not a plain number" });
     }
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
@@ -71,6 +71,10 @@ fn check_framing(head: &request::Parts) -> Result<(), FetchError> {
         }
     }
     Ok(())
+}
+
+fn is_plain_number(value: &HeaderValue) -> bool {
+    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
 /// RFC 9112 §3.2.2: an absolute target's authority replaces `Host`; RFC 9113 §8.3.1: `:authority` and `host` must agree.
@@ -135,6 +139,9 @@ pub(crate) fn check_response(head: &response::Parts, upgrade_asked: bool) -> Res
     if lengths.next().is_some() {
         return Err("more than one Content-Length");
     }
+    if length.is_some_and(|length| !is_plain_number(length)) {
+        return Err("Content-Length is not a plain number");
+    }
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
         if length.is_some() {
@@ -194,10 +201,25 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// Fields by which some origins take another path or method than the request line's. From an identified crawler they
 /// would move a fetch past its rule.
 pub(crate) fn strip_overrides(headers: &mut HeaderMap) {
-    for name in
-        ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"]
-    {
+    const OVERRIDES: [&str; 5] =
+        ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
+    for name in OVERRIDES {
         headers.remove(name);
+    }
+    strip_folded(headers, |dashed| OVERRIDES.contains(&dashed));
+}
+
+/// Removes fields whose names hold `_` where the listed ones hold `-`: many servers take the two for the same.
+fn strip_folded(headers: &mut HeaderMap, listed: impl Fn(&str) -> bool) {
+    if headers.keys().any(|name| name.as_str().contains('_')) {
+        let folded: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| name.as_str().contains('_') && listed(&name.as_str().replace('_', "-")))
+            .cloned()
+            .collect();
+        for name in folded {
+            headers.remove(name);
+        }
     }
 }
 
@@ -275,20 +297,8 @@ fn forwarded_fields(
     https: bool,
     announce: &Announce,
 ) {
-    // Some servers fold `-` and `_`: the spelling with `_` would be a way around the rule below.
-    if headers.keys().any(|name| name.as_str().contains('_')) {
-        let folded: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| {
-                let dashed = name.as_str().replace('_', "-");
-                name.as_str().contains('_') && (dashed.starts_with("x-forwarded-") || dashed == "x-real-ip")
-            })
-            .cloned()
-            .collect();
-        for name in folded {
-            headers.remove(name);
-        }
-    }
+    // The spelling with `_` would be a way around the rule below.
+    strip_folded(headers, |dashed| dashed.starts_with("x-forwarded-") || dashed == "x-real-ip");
     let scheme = if https { "https" } else { "http" };
     let address = hop.to_string();
     if !trusted {

@@ -20,8 +20,8 @@ use crate::metered::MeteredBody;
 use crate::respond;
 use crate::shared::Shared;
 
-/// A body up to this size is held whole.
-pub(crate) const HOLD_BYTES_MAX: usize = 64 * 1024;
+/// A body up to this size is held whole; rating knows the same figure.
+pub(crate) const HOLD_BYTES_MAX: usize = billing::rate::HOLD_BYTES as usize;
 /// A body is waited for this long before it streams.
 pub(crate) const HOLD_TIME_MAX: Duration = Duration::from_millis(50);
 
@@ -44,10 +44,13 @@ impl Drop for Share {
 
 /// Turns an origin's answer into the crawler's, metered to its last byte.
 pub(crate) async fn deliver(
-    mut open: OpenFetch,
-    mut head: response::Parts,
+    open: OpenFetch,
+    head: response::Parts,
     mut body: OriginBody,
 ) -> Result<Response<Body>, FetchError> {
+    if body.is_end_stream() {
+        return whole(open, head, VecDeque::new(), None).await;
+    }
     if open.is_event_stream() || !open.awaits_entry() {
         return Ok(Response::from_parts(
             head,
@@ -67,24 +70,32 @@ pub(crate) async fn deliver(
             open.origin_failed(respond::failure(&FetchError::BodyCut).status().as_u16());
             Err(FetchError::BodyCut)
         }
-        Collected::Whole => {
-            for data in frames.iter().filter_map(Frame::data_ref) {
-                open.observe(data);
-            }
-            let status = open.status();
-            let mut closed = open.close(fetch::whole(status));
-            if !closed.may_leave().await {
-                return Err(FetchError::LedgerUnavailable { why: "the record was not written".to_owned() });
-            }
-            drop(share);
-            if closed.owed
-                && let Ok(charged) = HeaderValue::from_str(&respond::price_field(closed.amount))
-            {
-                head.headers.insert(HeaderName::from_static("crawler-charged"), charged);
-            }
-            Ok(Response::from_parts(head, if frames.is_empty() { Body::Empty } else { Body::Held(frames) }))
-        }
+        Collected::Whole => whole(open, head, frames, share).await,
     }
+}
+
+/// A body that is all here: it leaves when its record is durable.
+async fn whole(
+    mut open: OpenFetch,
+    mut head: response::Parts,
+    frames: VecDeque<Frame<Bytes>>,
+    share: Option<Share>,
+) -> Result<Response<Body>, FetchError> {
+    for data in frames.iter().filter_map(Frame::data_ref) {
+        open.observe(data);
+    }
+    let status = open.status();
+    let mut closed = open.close(fetch::whole(status));
+    if !closed.may_leave().await {
+        return Err(FetchError::LedgerUnavailable { why: "the record was not written".to_owned() });
+    }
+    if closed.owed
+        && let Ok(charged) = HeaderValue::from_str(&respond::price_field(closed.amount))
+    {
+        head.headers.insert(HeaderName::from_static("crawler-charged"), charged);
+    }
+    let body = if frames.is_empty() { Body::Empty } else { Body::Held { frames, _share: share } };
+    Ok(Response::from_parts(head, body))
 }
 
 enum Collected {
@@ -100,13 +111,13 @@ async fn collect(body: &mut OriginBody, frames: &mut VecDeque<Frame<Bytes>>) -> 
     let mut timer = None;
     poll_fn(move |cx| {
         loop {
-            if body.is_end_stream() {
-                return Poll::Ready(Collected::Whole);
-            }
             if data_bytes(frames.iter()) > HOLD_BYTES_MAX as u64
                 || body.size_hint().lower() > HOLD_BYTES_MAX as u64
             {
                 return Poll::Ready(Collected::More);
+            }
+            if body.is_end_stream() {
+                return Poll::Ready(Collected::Whole);
             }
             match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frames.push_back(frame),

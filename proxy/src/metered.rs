@@ -61,7 +61,12 @@ impl MeteredBody {
     fn poll_streaming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             if self.kept.len() > usize::from(self.keeps) {
-                return Poll::Ready(self.leave().map(Ok));
+                let frame = self.leave();
+                // hyper does not ask again once a declared length is full: what is not kept back closes here.
+                if !self.keeps && self.kept.is_empty() && self.origin.is_end_stream() {
+                    self.close();
+                }
+                return Poll::Ready(frame.map(Ok));
             }
             if self.origin.is_end_stream() {
                 self.close();

@@ -29,6 +29,9 @@ use crate::worker::Worker;
 /// How often sums that are over are written, and an unrecorded policy is tried again.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Sums that are handed to the ledger together.
+const SUMS_AT_ONCE: usize = 256;
+
 /// A running server.
 pub(crate) struct Process {
     pub(crate) shared: Arc<Shared>,
@@ -179,6 +182,8 @@ impl Process {
         for thread in self.threads {
             thread.join().map_err(|_| anyhow::anyhow!("a worker thread panicked"))?;
         }
+        // Only now can no fetch be added to a sum any more.
+        self.phase.send_replace(Phase::Drained);
         self.control.join().map_err(|_| anyhow::anyhow!("the control thread panicked"))?;
         Ok(self.ledger.close()?)
     }
@@ -244,23 +249,12 @@ fn control(
         loop {
             tokio::select! {
                 _ = interval.tick() => upkeep(shared).await,
-                _ = phases.wait_for(|phase| *phase == Phase::Draining) => break,
+                _ = phases.wait_for(|phase| *phase == Phase::Drained) => break,
             }
         }
-        // Workers may still add to sums while they drain: these are written when the last one has ended.
-        wait_for_workers(shared).await;
         write_sums(shared, i64::MAX).await;
         admin.abort();
     });
-}
-
-async fn wait_for_workers(shared: &Arc<Shared>) {
-    let deadline = Instant::now() + shared.options.timeouts.drain + Duration::from_secs(1);
-    while shared.connections.available_permits() < shared.options.limits.connections
-        && Instant::now() < deadline
-    {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 async fn begin_ledger(shared: &Arc<Shared>) -> Result<(), String> {
@@ -284,15 +278,24 @@ async fn upkeep(shared: &Arc<Shared>) {
     write_sums(shared, shared::now_micros() / 1_000_000).await;
 }
 
+/// Writes the sums of minutes that are over. What cannot be written is kept for the next time.
 async fn write_sums(shared: &Arc<Shared>, now_seconds: i64) {
-    let source = shared.ledger.source.clone();
-    let sums = shared.rollups.drain(now_seconds, shared::now_micros(), &source, &mut shared::new_id);
+    if !matches!(shared.ledger.appender.status(), ledger::Status::Ready) {
+        return;
+    }
+    let source = &shared.ledger.source;
+    let sums = shared.rollups.drain(now_seconds, shared::now_micros(), source, &mut shared::new_id);
     let mut written = 0;
-    for sum in sums {
-        match shared.ledger.append(sum.encode()).await {
-            Ok(_) => written += 1,
-            Err(why) => {
-                warn!(%why, crawler = %sum.crawler, fetches = sum.fetches, "a sum could not be recorded")
+    // All at once: the writer makes a batch of them. In chunks, so that fetches find room in the queue.
+    for chunk in sums.chunks(SUMS_AT_ONCE) {
+        let appended = chunk.iter().map(|sum| shared.ledger.append(sum.encode()));
+        for (sum, result) in chunk.iter().zip(futures_util::future::join_all(appended).await) {
+            match result {
+                Ok(_) => written += 1,
+                Err(why) => {
+                    warn!(%why, crawler = %sum.crawler, fetches = sum.fetches, "a sum has to wait for the ledger");
+                    shared.rollups.put_back(sum.clone());
+                }
             }
         }
     }

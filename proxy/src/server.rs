@@ -36,6 +36,8 @@ pub(crate) enum Phase {
     Serving,
     /// Accept nothing, finish what runs.
     Draining,
+    /// Nothing runs any more.
+    Drained,
 }
 
 /// A bound listener, shared by all threads.
@@ -92,11 +94,11 @@ async fn accept(worker: Rc<Worker>, bound: &Bound, mut phase: watch::Receiver<Ph
     loop {
         let permit = tokio::select! {
             permit = Arc::clone(&slots).acquire_owned() => permit.expect("the semaphore is never closed"),
-            _ = phase.wait_for(|phase| *phase == Phase::Draining) => return,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = phase.wait_for(|phase| *phase == Phase::Draining) => return,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -214,7 +216,7 @@ where
     tokio::select! {
         biased;
         ended = connection.as_mut() => return Ok(ended?),
-        _ = phase.wait_for(|phase| *phase == Phase::Draining) => finish(connection.as_mut()),
+        _ = phase.wait_for(|phase| *phase != Phase::Serving) => finish(connection.as_mut()),
     }
     Ok(connection.await?)
 }

@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use metrics::RequestClass;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::{BoxError, ServiceBuilder, service_fn};
@@ -26,13 +28,18 @@ pub(crate) fn service(
     peer: Peer,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = BoxError, Future: 'static> {
     let requests = std::sync::Arc::clone(&worker.requests);
+    let shared = std::sync::Arc::clone(&worker.shared);
     let fetch = service_fn(move |request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         async move { Ok::<_, Infallible>(one_request_ends(fetch::handle(&worker, peer, request)).await) }
     });
     let shed = ServiceBuilder::new()
-        .map_result(|result: Result<Response<Body>, BoxError>| {
-            Ok::<_, BoxError>(result.unwrap_or_else(|_| respond::failure(&FetchError::Overloaded)))
+        .map_result(move |result: Result<Response<Body>, BoxError>| {
+            Ok::<_, BoxError>(result.unwrap_or_else(|_| {
+                let refused = respond::failure(&FetchError::Overloaded);
+                shared.telemetry.request(RequestClass::Local, refused.status().as_u16(), Duration::ZERO, None);
+                refused
+            }))
         })
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::with_semaphore(requests))

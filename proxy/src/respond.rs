@@ -88,7 +88,7 @@ fn title(kind: RefusalKind) -> &'static str {
         RefusalKind::OfferTooLow => "The offer does not meet the price",
         RefusalKind::IdentityRequired => "Paying needs a verified identity",
         RefusalKind::NoCredit => "There is no account to bill",
-        RefusalKind::LimitReached => "The budget of this crawler is used up",
+        RefusalKind::LimitReached => "The budget of this crawler's operator is used up",
         RefusalKind::BadOffer => "The price headers cannot be read",
     }
 }

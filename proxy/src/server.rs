@@ -139,15 +139,13 @@ async fn serve(
     let mut peer = Peer { address, trusted, https: tls.is_some(), named_site: NamedSite::Any };
     let mut io = ClientIo::new(stream, options.timeouts.body_silence);
     let patience = options.timeouts.request_head;
-    if proxy_protocol && trusted {
-        if let Some(client) = tokio::time::timeout(patience, io.proxy_header()).await?? {
-            let client = client.to_canonical();
-            peer = Peer {
-                address: client,
-                trusted: headers::is_trusted(client, &options.trusted_proxies),
-                ..peer
-            };
-        }
+    if proxy_protocol
+        && trusted
+        && let Some(client) = tokio::time::timeout(patience, io.proxy_header()).await??
+    {
+        let client = client.to_canonical();
+        peer =
+            Peer { address: client, trusted: headers::is_trusted(client, &options.trusted_proxies), ..peer };
     }
     match tls {
         Some(acceptor) => {

@@ -95,7 +95,7 @@ pub(crate) fn new_id() -> String {
     }
     let mut random = [0; 16];
     for half in random.chunks_exact_mut(8) {
-        half.copy_from_slice(&RANDOM.with(|state| splitmix(state)).to_le_bytes());
+        half.copy_from_slice(&RANDOM.with(splitmix).to_le_bytes());
     }
     let millis = u64::try_from(now_micros() / 1_000).unwrap_or(0);
     let bytes = random[..10].try_into().expect("ten of sixteen bytes");

@@ -37,7 +37,12 @@ pub(crate) fn service(
         .map_result(move |result: Result<Response<Body>, BoxError>| {
             Ok::<_, BoxError>(result.unwrap_or_else(|_| {
                 let refused = respond::failure(&FetchError::Overloaded);
-                shared.telemetry.request(RequestClass::Local, refused.status().as_u16(), Duration::ZERO, None);
+                shared.telemetry.request(
+                    RequestClass::Local,
+                    refused.status().as_u16(),
+                    Duration::ZERO,
+                    None,
+                );
                 refused
             }))
         })

@@ -33,7 +33,7 @@ pub(crate) fn render(summary: &Summary) -> String {
     );
     crawlers(&mut html, summary);
     works(&mut html, summary);
-    let _ = write!(
+    let _ = writeln!(
         html,
         "<section><h2>Ledger</h2><dl><dt>State</dt><dd class=\"{state}\">{state}</dd>\
          <dt>Entries</dt><dd>{entries}</dd><dt>Root</dt><dd><code>{root}</code></dd>\
@@ -41,7 +41,7 @@ pub(crate) fn render(summary: &Summary) -> String {
          <dt>Policy</dt><dd><code>{digest}</code></dd></dl>\
          <p>Check it yourself: <code>byline verify {dir}/ledger</code></p></section>\
          <footer><a href=\"/api/v1/summary\">JSON</a> <a href=\"/metrics\">Metrics</a> \
-         <a href=\"/readyz\">Readiness</a> <span>byline {version}, up {uptime}</span></footer></main></body></html>\n",
+         <a href=\"/readyz\">Readiness</a> <span>byline {version}, up {uptime}</span></footer></main></body></html>",
         state = summary.ledger_state(),
         entries = grouped(summary.ledger.entries),
         root = summary.root(),
@@ -64,17 +64,25 @@ fn crawlers(html: &mut String, summary: &Summary) {
         );
         return;
     }
-    html.push_str(
+    let currency = summary.policy.currency();
+    let _ = write!(
+        html,
         "<div class=\"scroll\"><table><thead><tr><th>Crawler</th><th>Operator</th><th>Holder</th>\
          <th class=\"n\">Fetches</th><th class=\"n\">Bytes</th><th class=\"n\">Refused</th>\
-         <th class=\"n\">Would cost</th><th class=\"n\">Owed</th></tr></thead><tbody>",
+         <th class=\"n\">Would cost, {currency}</th><th class=\"n\">Owed, {currency}</th></tr></thead><tbody>",
     );
     for line in &summary.totals.lines {
+        // A policy has one currency; lines from before it was changed say theirs.
+        let other = if line.currency == currency.as_str() {
+            String::new()
+        } else {
+            format!(" {}", escape(&line.currency))
+        };
         let operator = if line.operator == "spoof" { "unverified (spoofed name)" } else { &line.operator };
         let _ = write!(
             html,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td><td class=\"n\">{} {c}</td><td class=\"n\">{} {c}</td></tr>",
+             <td class=\"n\">{}</td><td class=\"n\">{}{other}</td><td class=\"n\">{}{other}</td></tr>",
             escape(&line.crawler),
             escape(operator),
             escape(line.holder.as_deref().unwrap_or("—")),
@@ -83,7 +91,6 @@ fn crawlers(html: &mut String, summary: &Summary) {
             grouped(line.refused),
             policy::decimal(line.quoted_nano),
             policy::decimal(line.owed_nano),
-            c = escape(&line.currency),
         );
     }
     html.push_str("</tbody></table></div></section>");
@@ -93,20 +100,21 @@ fn works(html: &mut String, summary: &Summary) {
     if summary.totals.works.is_empty() {
         return;
     }
-    html.push_str(
+    let currency = summary.policy.currency();
+    let _ = write!(
+        html,
         "<section><h2>Works fetched most</h2><div class=\"scroll\"><table><thead><tr><th>Work</th>\
-         <th class=\"n\">Fetches</th><th class=\"n\">Bytes</th><th class=\"n\">Owed</th></tr></thead><tbody>",
+         <th class=\"n\">Fetches</th><th class=\"n\">Bytes</th><th class=\"n\">Owed, {currency}</th></tr></thead><tbody>",
     );
     for work in summary.totals.works.iter().take(25) {
         let about = if work.error > 0 { "≤ " } else { "" };
         let _ = write!(
             html,
-            "<tr><td class=\"work\">{}</td><td class=\"n\">{about}{}</td><td class=\"n\">{}</td><td class=\"n\">{} {}</td></tr>",
+            "<tr><td class=\"work\">{}</td><td class=\"n\">{about}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
             escape(&work.work),
             grouped(work.fetches),
             human_bytes(work.bytes),
             policy::decimal(work.owed_nano),
-            summary.policy.currency(),
         );
     }
     html.push_str("</tbody></table></div></section>");

@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use e2e::config::{CAREFUL, CAREFUL_AGENT, POOR, POOR_AGENT, RICH, RICH_AGENT, SHOP};
+use e2e::config::{CAREFUL, CAREFUL_AGENT, POOR, POOR_AGENT, RICH, RICH_AGENT, SHOP, site};
 use e2e::origin::ok;
-use e2e::{Answer, Byline, Client, Origin, before, get};
+use e2e::{Answer, Byline, Client, Origin, before, configured, get};
 use serde_json::Value;
 
 /// A site of a few kinds of works.
@@ -417,10 +417,43 @@ fn no_method_gets_around_a_rule() {
 }
 
 #[test]
+fn observing_does_not_judge_paths() {
+    let origin = press();
+    let byline = before(origin.url()).start();
+    for path in ["/wiki/AC%2FDC", "/@scope%2fname", "/50%"] {
+        assert_eq!(byline.ask(get(path, "User-Agent: GPTBot/1.2\r\n")).status, 200, "{path}");
+    }
+    let urls: Vec<Value> = byline.records().iter().map(|record| record["url"].clone()).collect();
+    assert_eq!(urls[0], "http://site.test/wiki/AC%2FDC");
+    assert_eq!(urls.len(), 3);
+}
+
+#[test]
+fn what_gets_no_entry_of_its_own_is_summed_as_it_ended() {
+    let origin = press();
+    let config = format!("{}[ledger]\nclaimed_per_second = 1\n", site(&origin.url(), ""));
+    let mut byline = configured(config).start();
+    for _ in 0..10 {
+        assert_eq!(byline.ask(get("/articles/1", "User-Agent: GPTBot/1.2\r\n")).text(), "hello");
+    }
+    let head = "HEAD /articles/1 HTTP/1.1\r\nHost: site.test\r\nUser-Agent: GPTBot/1.2\r\n\r\n";
+    assert_eq!(byline.client().ask(head).status, 200);
+    byline.stop();
+    let data = |kind: &str| -> Vec<Value> {
+        let entries = byline.entries().into_iter();
+        entries.filter(|entry| entry["type"] == kind).map(|entry| entry["data"].clone()).collect()
+    };
+    let (fetches, sums) = (data("ai.usage.fetch.v1"), data("ai.usage.rollup.v1"));
+    assert!(!sums.is_empty() && sums.iter().all(|sum| sum["outcome"] == "complete"), "{sums:?}");
+    let summed: u64 = sums.iter().filter_map(|sum| sum["fetches"].as_u64()).sum();
+    assert_eq!(fetches.len() as u64 + summed, 11, "{fetches:?} {sums:?}");
+}
+
+#[test]
 fn no_field_moves_a_request_to_another_path() {
     let origin = press();
     let byline = shop(&origin);
-    for name in ["X-Original-URL", "X-Rewrite-URL"] {
+    for name in ["X-Original-URL", "X-Rewrite-URL", "X_Original_URL", "X-HTTP-Method_Override"] {
         let answer = ask_from(&byline, RICH, get("/free", &format!("{RICH_AGENT}{name}: /drafts/1\r\n")));
         let passed_on = origin.requests().iter().any(|request| request.fields.has(name));
         assert!(matches!(answer.status, 400 | 403) || !passed_on, "{name} reached the origin");

@@ -381,3 +381,12 @@ fn a_closed_client_connection_is_honoured() {
     assert_eq!(client.ask(get("/", "Connection: close\r\n")).status, 200);
     assert!(client.closed());
 }
+
+#[test]
+fn a_get_may_have_a_chunked_body() {
+    let origin = Origin::site(|request| ok("", &request.body[..]));
+    let byline = start(&origin);
+    let request = "GET /_search HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   7\r\n{\"q\":1}\r\n0\r\n\r\n";
+    assert_eq!(byline.client().ask(request).text(), "{\"q\":1}");
+}

@@ -40,7 +40,7 @@ use totals::Totals;
 pub struct Derived {
     source: String,
     accounts: Arc<Accounts>,
-    repeats: Mutex<Repeats>,
+    repeats: Repeats,
     totals: Mutex<Seen>,
     passed: Mutex<Passed>,
 }
@@ -88,7 +88,7 @@ impl Derived {
         Arc::new(Derived {
             source: source.to_owned(),
             accounts: Arc::default(),
-            repeats: Mutex::default(),
+            repeats: Repeats::new(),
             totals: Mutex::default(),
             passed: Mutex::default(),
         })
@@ -105,9 +105,8 @@ impl Derived {
     /// asked). If the record turns out not to be durable, [`Derived::forget`] what it returns.
     pub fn close(&self, record: &mut UsageRecord, repeat_free_secs: u64) -> Closing {
         let version = Version::of(record);
-        record.repeat = version
-            .as_ref()
-            .is_some_and(|version| lock(&self.repeats).check_and_insert(version, repeat_free_secs));
+        record.repeat =
+            version.as_ref().is_some_and(|version| self.repeats.check_and_insert(version, repeat_free_secs));
         let rated = rate_record(record);
         record.quantity = rated.quantity;
         record.quote_nano = rated.quote_nano;
@@ -118,7 +117,7 @@ impl Derived {
     /// The record was not appended: what it would have paid for is not paid.
     pub fn forget(&self, closing: Closing) {
         if let Some(version) = closing.version {
-            lock(&self.repeats).forget(&version);
+            self.repeats.forget(&version);
         }
     }
 
@@ -158,7 +157,7 @@ impl Derived {
         match &parsed {
             Ok(Entry::Fetch(record)) => {
                 self.accounts.committed(record);
-                lock(&self.repeats).insert_durable(record);
+                self.repeats.insert_durable(record);
                 lock(&self.totals).totals.fetch(record);
             }
             Ok(Entry::Rollup(rollup)) => {
@@ -202,7 +201,7 @@ impl Derived {
         let mut accounts = Writer::default();
         self.accounts.save(&mut accounts);
         out.block(|bytes| bytes.append(&mut accounts.out));
-        out.block(|bytes| lock(&self.repeats).save(bytes));
+        out.block(|bytes| self.repeats.save(bytes));
         let mut totals = Writer::default();
         {
             let seen = lock(&self.totals);
@@ -243,7 +242,7 @@ impl Derived {
         let last = Last { index: totals.u64()?, time_micros: totals.i64()?, id: totals.text()?.to_owned() };
         let seen = Seen { totals: Totals::restore(&mut totals)?, last: any.then_some(last), unreadable };
         self.accounts.take_up(accounts);
-        *lock(&self.repeats) = repeats;
+        self.repeats.take_up(repeats);
         *lock(&self.totals) = seen;
         Ok(())
     }
@@ -287,7 +286,7 @@ impl Derived {
 const UNRECORDED: &str = "more came at once than could be recorded, or the policy was not recorded yet";
 
 const MAGIC: &[u8] = b"BYLD";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

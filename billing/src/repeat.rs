@@ -7,13 +7,20 @@
 //! a work together cost as much as the whole. Fetching in slices is never cheaper.
 //!
 //! Only a complete delivery buys a version: who hung up has paid for a part of it, and pays again. What was only quoted
-//! (a rule that observes) makes the next quote free, never the next bill.
+//! (a rule that observes) makes the next quote free, never the next bill, and takes nothing from what was paid.
+//!
+//! A clock that was wrong makes nobody pay twice and nothing free for ever: a purchase counts for as long before its
+//! time as after it.
 //!
 //! A key is **tentative** from the close of a fetch until its record is durable. A second fetch in between is a repeat;
 //! should the first record fail, it stays one, in the operator's favour. Only durable keys are saved.
+//!
+//! Keys are spread over shards, each with a lock that is held for a look-up or two, never for a walk over all keys:
+//! workers ask at every close while the ledger's writer inserts and saves.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use metrics::{Outcome, UsageRecord};
 use policy::{Unit, Verdict};
@@ -32,8 +39,10 @@ pub const REDELIVERY_SECS: u64 = 600;
 /// A tentative key is forgotten after this: its record should have been durable, or refused, long before.
 const TENTATIVE_SECS: u64 = 600;
 
-/// The most tentative keys before those left behind are swept out.
-const TENTATIVE_MAX: usize = 16_384;
+/// The most tentative keys of a shard before those left behind are swept out.
+const TENTATIVE_MAX: usize = 512;
+
+const SHARDS: usize = 32;
 
 type Key = [u8; 16];
 
@@ -48,7 +57,7 @@ pub struct Version {
     complete: bool,
     /// It is owed, not only quoted.
     owed: bool,
-    /// When, seconds since the Unix epoch.
+    /// When, seconds since the Unix epoch; not 0.
     seconds: u32,
 }
 
@@ -62,6 +71,7 @@ impl Version {
             (None, Some(digest)) => ["digest", digest],
             (None, None) => return None,
         };
+        let seconds = u32::try_from(record.time_micros.div_euclid(1_000_000)).ok().filter(|it| *it > 0)?;
         let fields = [&record.operator, &record.url, name[0], name[1]];
         let part = match (record.status, unit) {
             (200, _) | (206, Unit::Fetch) => None,
@@ -76,16 +86,12 @@ impl Version {
             part,
             complete: record.outcome == Outcome::Complete,
             owed: record.owed,
-            seconds: u32::try_from(record.time_micros.div_euclid(1_000_000)).unwrap_or(0),
+            seconds,
         })
     }
 
     fn bought(&self) -> Key {
         self.part.unwrap_or(self.whole)
-    }
-
-    fn purchase(&self) -> Purchase {
-        Purchase { seconds: self.seconds, paid: self.owed }
     }
 }
 
@@ -99,17 +105,32 @@ fn key(fields: &[&str]) -> Key {
     context.finish().as_ref()[..16].try_into().expect("SHA-256 has more than 16 bytes")
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Purchase {
-    seconds: u32,
-    paid: bool,
+/// When a version was bought last: seconds since the Unix epoch, 0 for never.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Purchase {
+    paid: u32,
+    quoted: u32,
 }
 
 impl Purchase {
+    /// It is paid, or only quoted.
+    pub(crate) fn buy(&mut self, owed: bool, seconds: u32) {
+        *self.time(owed) = seconds;
+    }
+
     /// Whether it makes a fetch free: what was only quoted does not settle what is owed.
-    fn covers(self, version: &Version, free_secs: u64) -> bool {
-        let age = u64::from(version.seconds.saturating_sub(self.seconds));
-        (self.paid || !version.owed) && age < free_secs
+    pub(crate) fn covers(self, owed: bool, seconds: u32, repeat_free_secs: u64) -> bool {
+        let free_secs = if repeat_free_secs == 0 { 0 } else { repeat_free_secs.max(REDELIVERY_SECS) };
+        let within = |bought: u32| bought > 0 && u64::from(seconds.abs_diff(bought)) < free_secs;
+        within(self.paid) || !owed && within(self.quoted)
+    }
+
+    pub(crate) fn latest(self) -> u32 {
+        self.paid.max(self.quoted)
+    }
+
+    fn time(&mut self, owed: bool) -> &mut u32 {
+        if owed { &mut self.paid } else { &mut self.quoted }
     }
 }
 
@@ -135,13 +156,27 @@ impl Hasher for KeyHasher {
 
 type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<KeyHasher>>;
 
-/// All versions that were paid or quoted.
+/// All versions that were paid or quoted. Shared by all threads; [`Repeats::insert_durable`] and [`Repeats::save`] are
+/// for the ledger's writer alone.
 #[derive(Default)]
 pub struct Repeats {
+    shards: [Mutex<Shard>; SHARDS],
+    /// Workers never ask for it. Whoever holds it may lock a shard, not the other way round.
+    order: Mutex<Order>,
+}
+
+#[derive(Default)]
+struct Shard {
     durable: KeyMap<Purchase>,
-    /// Durable keys, the oldest first. A key that was bought again is here twice; the older place is stale.
-    order: VecDeque<(Key, u32)>,
     tentative: KeyMap<Purchase>,
+}
+
+#[derive(Default)]
+struct Order {
+    /// Durable keys, the oldest first. A key that was bought again is here twice; the older place is stale.
+    places: VecDeque<(Key, u32)>,
+    /// How many durable keys there are.
+    keys: usize,
 }
 
 impl Repeats {
@@ -152,86 +187,86 @@ impl Repeats {
 
     /// Whether a fetch is a repeat under a rule's `repeat_free_secs`; if it is not and buys its version, the version
     /// is taken tentatively. Call it at the close of the fetch, once.
-    pub fn check_and_insert(&mut self, version: &Version, repeat_free_secs: u64) -> bool {
-        if repeat_free_secs > 0 {
-            let free_secs = repeat_free_secs.max(REDELIVERY_SECS);
-            let known = [Some(version.whole), version.part];
-            if known.into_iter().flatten().any(|key| self.covers(&key, version, free_secs)) {
-                return true;
-            }
+    pub fn check_and_insert(&self, version: &Version, repeat_free_secs: u64) -> bool {
+        let Version { whole, owed, seconds, .. } = *version;
+        if version.part.is_some() && self.shard(&whole).covers(&whole, version, repeat_free_secs) {
+            return true;
+        }
+        let bought = version.bought();
+        let mut shard = self.shard(&bought);
+        if shard.covers(&bought, version, repeat_free_secs) {
+            return true;
         }
         if version.complete {
-            if self.tentative.len() >= TENTATIVE_MAX {
-                let now = version.seconds;
-                self.tentative.retain(|_, it| u64::from(now.saturating_sub(it.seconds)) < TENTATIVE_SECS);
+            if shard.tentative.len() >= TENTATIVE_MAX {
+                let is_recent = |it: &Purchase| u64::from(seconds.abs_diff(it.latest())) < TENTATIVE_SECS;
+                shard.tentative.retain(|_, it| is_recent(it));
             }
-            self.tentative.insert(version.bought(), version.purchase());
+            shard.tentative.entry(bought).or_default().buy(owed, seconds);
         }
         false
     }
 
-    fn covers(&self, key: &Key, version: &Version, free_secs: u64) -> bool {
-        let durable = self.durable.get(key).is_some_and(|purchase| purchase.covers(version, free_secs));
-        let within = free_secs.min(TENTATIVE_SECS);
-        durable || self.tentative.get(key).is_some_and(|purchase| purchase.covers(version, within))
-    }
-
     /// The record was not appended: nothing was bought.
-    pub fn forget(&mut self, version: &Version) {
-        if self.tentative.get(&version.bought()) == Some(&version.purchase()) {
-            self.tentative.remove(&version.bought());
-        }
+    pub fn forget(&self, version: &Version) {
+        self.shard(&version.bought()).forget(version);
     }
 
     /// A record is durable: what it paid, or was quoted, for is bought.
-    pub fn insert_durable(&mut self, record: &UsageRecord) {
+    pub fn insert_durable(&self, record: &UsageRecord) {
         let Some(version) = Version::of(record) else {
             return;
         };
-        self.forget(&version);
-        if version.complete && !record.repeat && record.quote_nano > 0 {
-            self.insert(version.bought(), version.purchase());
+        let key = version.bought();
+        let mut order = lock(&self.order);
+        let mut shard = self.shard(&key);
+        shard.forget(&version);
+        if !version.complete || record.repeat || record.quote_nano <= 0 {
+            return;
         }
-    }
-
-    fn insert(&mut self, key: Key, purchase: Purchase) {
-        let before = self.durable.insert(key, purchase);
-        if before.is_some_and(|before| before.seconds == purchase.seconds) {
-            return; // its place in the order is right
+        let purchase = shard.durable.entry(key).or_default();
+        let before = purchase.latest();
+        purchase.buy(version.owed, version.seconds);
+        let latest = purchase.latest();
+        drop(shard);
+        order.keys += usize::from(before == 0);
+        if before != latest {
+            order.places.push_back((key, latest));
         }
-        self.order.push_back((key, purchase.seconds));
-        while self.durable.len() > KEYS_MAX || self.order.len() > 2 * KEYS_MAX {
-            let Some((oldest, seconds)) = self.order.pop_front() else {
+        while order.keys > KEYS_MAX || order.places.len() > 2 * KEYS_MAX {
+            let Some((oldest, seconds)) = order.places.pop_front() else {
                 return;
             };
-            if self.durable.get(&oldest).is_some_and(|purchase| purchase.seconds == seconds) {
-                self.durable.remove(&oldest);
+            let mut shard = self.shard(&oldest);
+            if shard.durable.get(&oldest).is_some_and(|purchase| purchase.latest() == seconds) {
+                shard.durable.remove(&oldest);
+                order.keys -= 1;
             }
         }
     }
 
     /// How many durable keys there are.
     pub fn len(&self) -> usize {
-        self.durable.len()
+        lock(&self.order).keys
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.durable.is_empty()
+        self.len() == 0
     }
 
-    /// Appends the durable keys, the oldest first: for each 16 bytes of key and a little-endian `u64`, seconds × 2 + 1
-    /// if paid.
+    /// Appends the durable keys, the oldest first: for each 16 bytes of key, and as little-endian `u32` when it was
+    /// paid and when it was quoted last.
     pub fn save(&self, out: &mut Vec<u8>) {
-        out.reserve(self.durable.len() * ENTRY_BYTES);
-        for (key, seconds) in &self.order {
-            match self.durable.get(key) {
-                Some(purchase) if purchase.seconds == *seconds => {
-                    out.extend_from_slice(key);
-                    let packed = u64::from(*seconds) << 1 | u64::from(purchase.paid);
-                    out.extend_from_slice(&packed.to_le_bytes());
-                }
-                _ => {} // bought again later
+        let order = lock(&self.order);
+        out.reserve(order.keys * ENTRY_BYTES);
+        for (key, seconds) in &order.places {
+            let purchase = self.shard(key).durable.get(key).copied();
+            // A place where it is not the latest is stale: it was bought again.
+            if let Some(purchase) = purchase.filter(|it| it.latest() == *seconds) {
+                out.extend_from_slice(key);
+                out.extend_from_slice(&purchase.paid.to_le_bytes());
+                out.extend_from_slice(&purchase.quoted.to_le_bytes());
             }
         }
     }
@@ -242,18 +277,63 @@ impl Repeats {
         if !rest.is_empty() || entries.len() > KEYS_MAX {
             return Err("the repeat keys have a wrong length");
         }
-        let mut repeats = Repeats::new();
-        repeats.durable.reserve(entries.len());
-        repeats.order.reserve(entries.len());
-        for entry in entries {
-            let key: Key = entry[..16].try_into().expect("16 bytes");
-            let packed = u64::from_le_bytes(entry[16..].try_into().expect("8 bytes"));
-            let seconds = u32::try_from(packed >> 1).map_err(|_| "a repeat key has an impossible time")?;
-            repeats.durable.insert(key, Purchase { seconds, paid: packed & 1 == 1 });
-            repeats.order.push_back((key, seconds));
+        let repeats = Repeats::new();
+        {
+            let mut order = lock(&repeats.order);
+            order.places.reserve(entries.len());
+            for entry in entries {
+                let key: Key = entry[..16].try_into().expect("16 bytes");
+                let time = |at| u32::from_le_bytes(entry[at..at + 4].try_into().expect("4 bytes"));
+                let purchase = Purchase { paid: time(16), quoted: time(20) };
+                if purchase.latest() == 0 || repeats.shard(&key).durable.insert(key, purchase).is_some() {
+                    return Err("a repeat key was never bought, or is there twice");
+                }
+                order.places.push_back((key, purchase.latest()));
+            }
+            order.keys = entries.len();
         }
         Ok(repeats)
     }
+
+    /// Takes up restored keys in place of its own.
+    pub(crate) fn take_up(&self, restored: Repeats) {
+        *lock(&self.order) = restored.order.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (shard, restored) in self.shards.iter().zip(restored.shards) {
+            *lock(shard) = restored.into_inner().unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[usize::from(key[0]) % SHARDS])
+    }
+}
+
+impl Shard {
+    fn covers(&self, key: &Key, version: &Version, repeat_free_secs: u64) -> bool {
+        let covers = |purchase: Option<&Purchase>, free_secs| {
+            purchase.is_some_and(|it| it.covers(version.owed, version.seconds, free_secs))
+        };
+        covers(self.durable.get(key), repeat_free_secs)
+            || covers(self.tentative.get(key), repeat_free_secs.min(TENTATIVE_SECS))
+    }
+
+    fn forget(&mut self, version: &Version) {
+        let key = version.bought();
+        let Some(purchase) = self.tentative.get_mut(&key) else {
+            return;
+        };
+        let time = purchase.time(version.owed);
+        if *time == version.seconds {
+            *time = 0;
+        }
+        if purchase.latest() == 0 {
+            self.tentative.remove(&key);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const ENTRY_BYTES: usize = 24;

@@ -142,6 +142,78 @@ fn what_was_only_quoted_makes_no_bill_free() {
 }
 
 #[test]
+fn what_is_quoted_takes_nothing_from_what_was_paid() {
+    // Two rules of one operator on one URL: one charges and is free for 30 days, the other observes.
+    let (derived, day) = (derived(), DAY as i64);
+    let quoted = |seconds| UsageRecord { owed: false, ..record("/a", seconds) };
+    assert_eq!(fetch(&derived, record("/a", NOW), 30 * DAY), 100);
+    assert_eq!(fetch(&derived, quoted(NOW + 2 * day), DAY), 0);
+    let mut again = quoted(NOW + 2 * day + 60);
+    let _ = derived.close(&mut again, DAY);
+    assert!(again.repeat, "its own quote holds for its own time");
+    assert_eq!(fetch(&derived, record("/a", NOW + 3 * day), 30 * DAY), 0, "paid on the first day");
+
+    let restarted = self::derived();
+    restarted.restore(&derived.save()).unwrap();
+    assert_eq!(fetch(&restarted, record("/a", NOW + 29 * day), 30 * DAY), 0, "for 30 days");
+    let mut again = quoted(NOW + 3 * day - 60);
+    let _ = restarted.close(&mut again, DAY);
+    assert!(again.repeat, "and the quote for one");
+    assert_eq!(fetch(&restarted, record("/a", NOW + 30 * day), 30 * DAY), 100);
+
+    // Both under way at once: the quote closes later, and its record fails.
+    let mut paying = record("/b", NOW);
+    let _closing = derived.close(&mut paying, DAY);
+    let mut quoting = quoted(NOW);
+    quoting.url = "/b".into();
+    quoting.etag = Some("\"v1\"".into());
+    let closing = derived.close(&mut quoting, 0);
+    derived.forget(closing);
+    let mut third = record("/b", NOW);
+    let _ = derived.close(&mut third, DAY);
+    assert!(third.repeat, "the first is still under way");
+}
+
+#[test]
+fn a_clock_that_was_ahead_makes_nobody_pay_twice_and_nothing_free_for_ever() {
+    let (derived, year) = (derived(), 365 * DAY as i64);
+    assert_eq!(fetch(&derived, record("/a", NOW + 3_600), DAY), 100);
+    assert_eq!(fetch(&derived, record("/a", NOW), DAY), 0, "an hour ahead: it was paid all the same");
+    assert_eq!(fetch(&derived, record("/b", NOW + year), DAY), 100);
+    assert_eq!(fetch(&derived, record("/b", NOW), DAY), 100, "a year ahead: not free until then");
+    assert_eq!(fetch(&derived, record("/b", NOW + 60), DAY), 0);
+    let restarted = self::derived();
+    restarted.restore(&derived.save()).unwrap();
+    assert_eq!(fetch(&restarted, record("/b", NOW + 60), DAY), 0);
+}
+
+#[test]
+fn of_fetches_that_close_at_once_one_pays() {
+    let derived = derived();
+    let paying = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for number in 0..500 {
+                    let mut record = record(&format!("/{number}"), NOW);
+                    let _closing = derived.close(&mut record, DAY);
+                    if !record.repeat {
+                        paying.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        derived.observe(0, &record.encode());
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..20 {
+                self::derived().restore(&derived.save()).unwrap();
+            }
+        });
+    });
+    assert_eq!(paying.into_inner(), 500);
+}
+
+#[test]
 fn a_hang_up_buys_nothing_and_a_failed_append_neither() {
     let derived = derived();
     let aborted = UsageRecord { outcome: Outcome::Aborted, bytes: 500, ..record("/a", NOW) };
@@ -387,7 +459,7 @@ fn the_list_of_works_keeps_the_heavy_ones() {
 fn a_million_keys_are_kept_saved_and_restored_and_the_oldest_goes_first() {
     use billing::repeat::{Repeats, Version};
     // Keys are inserted through the ledger's side in one test only: parsing a million entries takes its time.
-    let mut repeats = Repeats::new();
+    let repeats = Repeats::new();
     let version = |number: usize| {
         let mut record = record("/a", NOW + (number / 1_000) as i64);
         record.etag = Some(number.to_string());
@@ -398,18 +470,18 @@ fn a_million_keys_are_kept_saved_and_restored_and_the_oldest_goes_first() {
         repeats.insert_durable(&version(number));
     }
     assert_eq!(repeats.len(), KEYS_MAX);
-    let known = |repeats: &mut Repeats, number| {
+    let known = |repeats: &Repeats, number| {
         let version = Version::of(&version(number)).unwrap();
         let known = repeats.check_and_insert(&version, DAY);
         repeats.forget(&version);
         known
     };
-    assert!(!known(&mut repeats, 9) && known(&mut repeats, 10) && known(&mut repeats, KEYS_MAX));
+    assert!(!known(&repeats, 9) && known(&repeats, 10) && known(&repeats, KEYS_MAX));
     let mut saved = Vec::new();
     repeats.save(&mut saved);
     assert_eq!(saved.len(), KEYS_MAX * 24);
-    let mut restored = Repeats::restore(&saved).unwrap();
-    assert!(!known(&mut restored, 9) && known(&mut restored, 10));
+    let restored = Repeats::restore(&saved).unwrap();
+    assert!(!known(&restored, 9) && known(&restored, 10));
     let mut again = Vec::new();
     restored.save(&mut again);
     assert!(again == saved, "the order is kept");

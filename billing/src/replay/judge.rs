@@ -22,7 +22,7 @@ use super::event::Event;
 use super::standing::{Question, Usage, Witness};
 use super::top::{Count, Top};
 use crate::rate::{Facts, Rated, rate};
-use crate::repeat::REDELIVERY_SECS;
+use crate::repeat::Purchase;
 
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -33,8 +33,8 @@ const WORK_NAMES_BYTES_MAX: usize = 32 << 20;
 const CLIENTS_MAX: usize = 131_072;
 /// Decisions that are remembered.
 const DECISIONS_MAX: usize = 524_288;
-/// Versions that were paid and are free for a while.
-const PAID_MAX: usize = 1_000_000;
+/// Versions that were paid or quoted and are free for a while.
+const BOUGHT_MAX: usize = 1_000_000;
 /// Works that are counted one by one.
 const TOP_WORKS: usize = 65_536;
 
@@ -52,7 +52,7 @@ pub(super) struct Judge<'p> {
     works_bytes: usize,
     decisions: FastMap<(u32, u32, u16, Option<u64>), Arc<Decision>>,
     usage: Usage,
-    paid: FastMap<(u64, u64), Paid>,
+    bought: FastMap<(u64, u64), Purchase>,
     pub(super) paid_forgotten: bool,
     top_works: Top,
     lines: Vec<LogLine>,
@@ -67,13 +67,6 @@ struct Known {
     row: u32,
     crawler: Crawler,
     operator: Arc<str>,
-}
-
-/// When a version was paid or quoted.
-#[derive(Clone, Copy)]
-struct Paid {
-    secs: i64,
-    owed: bool,
 }
 
 /// What was decided, ready to be applied to any number of fetches.
@@ -164,7 +157,7 @@ impl<'p> Judge<'p> {
             works_bytes: 0,
             decisions: FastMap::default(),
             usage: Usage::default(),
-            paid: FastMap::default(),
+            bought: FastMap::default(),
             paid_forgotten: false,
             top_works: Top::new(TOP_WORKS),
             lines: Vec::new(),
@@ -459,25 +452,22 @@ impl<'p> Judge<'p> {
         }
         let operator = &self.crawlers[crawler as usize].operator;
         let version = (operator, &self.works_list[work as usize].0.url, event.bytes);
-        let hasher = self.paid.hasher();
+        let hasher = self.bought.hasher();
         let key = (hasher.hash_one(version), hasher.hash_one((1, version)));
-        let free_secs = i64::try_from(free_secs.max(REDELIVERY_SECS)).unwrap_or(i64::MAX);
-        if let Some(paid) = self.paid.get(&key)
-            && (paid.owed || !terms.owed)
-            && event.time_secs.saturating_sub(paid.secs) < free_secs
-        {
+        let seconds = u32::try_from(event.time_secs).unwrap_or(0);
+        if self.bought.get(&key).is_some_and(|it| it.covers(terms.owed, seconds, free_secs)) {
             return true;
         }
-        if self.paid.len() >= PAID_MAX {
+        if self.bought.len() >= BOUGHT_MAX {
             // What is older than a day goes first; if nothing is, all of it.
-            let day_ago = event.time_secs.saturating_sub(86_400);
-            self.paid.retain(|_, paid| paid.secs > day_ago);
-            if self.paid.len() >= PAID_MAX {
-                self.paid.clear();
+            let day_ago = seconds.saturating_sub(86_400);
+            self.bought.retain(|_, purchase| purchase.latest() > day_ago);
+            if self.bought.len() >= BOUGHT_MAX {
+                self.bought.clear();
             }
             self.paid_forgotten = true;
         }
-        self.paid.insert(key, Paid { secs: event.time_secs, owed: terms.owed });
+        self.bought.entry(key).or_default().buy(terms.owed, seconds);
         false
     }
 

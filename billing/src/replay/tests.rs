@@ -425,6 +425,44 @@ fn the_same_length_within_the_rules_time_is_a_repeat() {
 }
 
 #[test]
+fn what_is_quoted_takes_nothing_from_what_was_paid() {
+    let rules = r#"
+[[crawler]]
+token = "PayAgent"
+operator = "pays"
+purpose = "agent"
+ranges = ["192.0.2.0/24"]
+
+[[rule]]
+name = "trains"
+path = "/both/**"
+crawler = "PayBot"
+charge = { price = "0.002 USD", per = "fetch", repeat_free = "30d" }
+
+[[rule]]
+name = "acts"
+path = "/both/**"
+crawler = "PayAgent"
+mode = "observe"
+charge = { price = "0.002 USD", per = "fetch", repeat_free = "1d" }
+"#;
+    let policy = compile(&format!("{POLICY}{rules}"));
+    let day = 86_400;
+    let at = |agent, secs| Fetch { secs: START_SECS + secs, ..one(agent, "192.0.2.7", "/both/1", 10) };
+    let (train, act) = ("PayBot/1.0", "PayAgent/1.0");
+    let fetches =
+        [at(train, 0), at(act, 2 * day), at(act, 2 * day + 60), at(train, 3 * day), at(train, -2 * day)];
+    let lines: Vec<String> = fetches.iter().map(Fetch::combined).collect();
+    let sum = replayed(Some(&policy), None, &lines).policy.expect("a policy").sum();
+    assert_eq!((sum.fetches, sum.repeats, sum.amount_nano), (5, 3, 2_000_000));
+
+    // A line that is dated years ahead makes nothing free until then.
+    let lines = [at(train, 400 * day), at(train, 0)].map(|fetch| fetch.combined());
+    let sum = replayed(Some(&policy), None, &lines).policy.expect("a policy").sum();
+    assert_eq!((sum.repeats, sum.amount_nano), (0, 4_000_000));
+}
+
+#[test]
 fn two_policies_are_compared_crawler_by_crawler() {
     let new = compile(&POLICY.replace("0.003 USD", "0.004 USD"));
     let old = &*COMPILED;

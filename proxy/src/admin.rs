@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -31,11 +31,13 @@ const CONNECTIONS_MAX: usize = 64;
 pub(crate) struct Admin {
     shared: Arc<Shared>,
     connections: Rc<tokio::sync::Semaphore>,
+    /// The listener is on loopback: only this machine may ask.
+    loopback: bool,
 }
 
 impl Admin {
-    pub(crate) fn new(shared: Arc<Shared>) -> Admin {
-        Admin { shared, connections: Rc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX)) }
+    pub(crate) fn new(shared: Arc<Shared>, loopback: bool) -> Admin {
+        Admin { shared, connections: Rc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX)), loopback }
     }
 }
 
@@ -75,6 +77,12 @@ fn answer<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET here\n");
     }
+    if admin.loopback && !names_this_machine(request.headers().get(HOST)) {
+        return text(
+            StatusCode::FORBIDDEN,
+            "on loopback this page answers to localhost and to addresses only\n",
+        );
+    }
     match request.uri().path() {
         "/metrics" => metrics_text(admin),
         "/healthz" | "/livez" | "/-/healthy" => text(StatusCode::OK, "ok\n"),
@@ -89,6 +97,17 @@ fn answer<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
         }
         _ => text(StatusCode::NOT_FOUND, "here are /, /metrics, /healthz, /readyz and /api/v1/summary\n"),
     }
+}
+
+/// A page in a browser on this machine can have its own name point here (DNS rebinding); an address, `localhost` or a
+/// name without a dot cannot be such a name.
+fn names_this_machine(host: Option<&HeaderValue>) -> bool {
+    let Some(host) = host.and_then(|host| host.to_str().ok()) else { return true };
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
+    });
+    let literal = name.trim_start_matches('[').trim_end_matches(']');
+    literal.parse::<std::net::IpAddr>().is_ok() || !name.contains('.')
 }
 
 fn metrics_text(admin: &Admin) -> Response<Full<Bytes>> {
@@ -161,4 +180,21 @@ fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Respons
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     );
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebound_name_is_told_apart() {
+        let named = |host: &'static str| names_this_machine(Some(&HeaderValue::from_static(host)));
+        for host in ["localhost:8402", "127.0.0.1:8402", "[::1]:8402", "byline:8402", "127.0.0.1"] {
+            assert!(named(host), "{host}");
+        }
+        for host in ["evil.example:8402", "127.0.0.1.evil.example", "localhost.evil.example"] {
+            assert!(!named(host), "{host}");
+        }
+        assert!(names_this_machine(None));
+    }
 }

@@ -239,10 +239,11 @@ fn control(
     mut phases: watch::Receiver<Phase>,
     ready: &std::sync::mpsc::Sender<Result<(), String>>,
 ) {
+    let loopback = admin_socket.local_addr().is_ok_and(|address| address.ip().is_loopback());
     on_this_thread(async {
         let _ = ready.send(begin_ledger(shared).await);
         let admin = tokio::task::spawn_local(admin::serve(
-            Rc::new(admin::Admin::new(Arc::clone(shared))),
+            Rc::new(admin::Admin::new(Arc::clone(shared), loopback)),
             admin_socket,
         ));
         let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
@@ -253,6 +254,7 @@ fn control(
             }
         }
         write_sums(shared, i64::MAX).await;
+        write_gap(shared).await;
         admin.abort();
     });
 }
@@ -276,6 +278,21 @@ async fn upkeep(shared: &Arc<Shared>) {
         info!("the policy is recorded: metering begins");
     }
     write_sums(shared, shared::now_micros() / 1_000_000).await;
+    write_gap(shared).await;
+}
+
+/// Writes what passed without an entry though the ledger was never paused: its queue was full, or the policy was not
+/// recorded yet. After a pause the ledger's own gap entry says it.
+async fn write_gap(shared: &Arc<Shared>) {
+    if !matches!(shared.ledger.appender.status(), ledger::Status::Ready) {
+        return;
+    }
+    if let Some(gap) = shared.derived.take_gap(shared::now_micros())
+        && let Err(why) = shared.ledger.append(gap.encode()).await
+    {
+        warn!(%why, fetches = gap.fetches, "a gap has to wait for the ledger");
+        shared.derived.give_back(&gap);
+    }
 }
 
 /// Writes the sums of minutes that are over. What cannot be written is kept for the next time.

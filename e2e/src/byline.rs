@@ -70,6 +70,7 @@ pub struct Setup {
     policy: Option<String>,
     config: Option<String>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     state: Option<PathBuf>,
     files: Vec<(String, String)>,
 }
@@ -92,6 +93,7 @@ impl Setup {
             policy: None,
             config: None,
             arguments: Vec::new(),
+            environment: Vec::new(),
             state: None,
             files: Vec::new(),
         }
@@ -106,6 +108,12 @@ impl Setup {
     /// One more argument of `byline serve`.
     pub fn with(mut self, argument: impl Into<String>) -> Setup {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// A variable of its environment. `{dir}` stands for the directory of its files.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -172,6 +180,9 @@ impl Setup {
         }
         arguments.push("--offline".to_owned());
         arguments.extend(self.arguments);
+        let dir_name = dir.path().display().to_string();
+        let environment =
+            self.environment.into_iter().map(|(name, value)| (name, value.replace("{dir}", &dir_name)));
         Byline {
             listen,
             tls,
@@ -179,6 +190,7 @@ impl Setup {
             state,
             policy_file,
             arguments,
+            environment: environment.collect(),
             child: None,
             words: Arc::default(),
             _ports: ports,
@@ -200,6 +212,7 @@ pub struct Byline {
     /// The policy's file.
     pub policy_file: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     words: Arc<Mutex<String>>,
     _ports: [Port; 3],
@@ -211,6 +224,7 @@ impl Byline {
     pub fn launch(&mut self) {
         let mut child = Command::new(binary())
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -568,3 +568,55 @@ fn long_and_chunked_works_are_recorded_too() {
         assert_eq!((&record["bytes"], &record["outcome"]), (&300_000.into(), &"complete".into()), "{path}");
     }
 }
+
+#[test]
+fn a_crawler_over_h2_is_metered_like_any() {
+    use e2e::h2c::{Connection, block_on};
+
+    let origin = press();
+    let byline = before(origin.url()).start();
+    block_on(async {
+        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
+        for n in 0..5 {
+            let request = http::Request::get(format!("http://site.test/articles/{n}"))
+                .header("user-agent", "GPTBot/1.2");
+            let answer =
+                connection.ask(request.body(()).expect("well formed"), b"").await.expect("an answer");
+            assert_eq!((answer.status, answer.body.as_slice()), (200, b"hello".as_slice()));
+        }
+    });
+    let records = byline.records();
+    assert_eq!(amounts(&records), [("complete", "0"); 5]);
+    assert!(records.iter().all(|r| r["crawler"] == "GPTBot" && r["bytes"] == 5), "{records:?}");
+}
+
+#[test]
+fn words_are_counted_where_they_are_priced() {
+    // Twelve words of text; what is markup, script and style is none.
+    let page = "<html><head><title>A title</title><style>p { color: red }</style></head><body>\
+                <p>Ten words of text stand in this paragraph for readers.</p><script>var x = 1;</script></body></html>";
+    let origin = Origin::answering(ok("Content-Type: text/html\r\n", page));
+    let policy = SHOP.replace(
+        "charge = { price = \"0.001 USD\", per = \"fetch\", repeat_free = \"0s\" }",
+        "charge = { price = \"1 USD\", per = \"1000 words\", max = \"2 USD\", repeat_free = \"0s\" }",
+    );
+    let byline = before(origin.url()).policy(policy).start();
+    assert_eq!(rich(&byline, "/every/1").text(), page, "counting does not touch the page");
+    let record = &byline.records()[0];
+    let words = record["words"].as_u64().expect("words were counted");
+    assert!((10..=12).contains(&words), "{record}");
+    assert_eq!(record["amount_nano"], (words * 1_000_000).to_string(), "{record}");
+}
+
+#[test]
+fn a_credit_limit_ends_the_sale() {
+    let origin = press();
+    let policy = SHOP.replace("credit_limit = \"5000 USD\"", "credit_limit = \"0.003 USD\"");
+    let byline = before(origin.url()).policy(policy).start();
+    let statuses: Vec<u16> = (0..5).map(|n| rich(&byline, &format!("/every/{n}")).status).collect();
+    assert_eq!(statuses, [200, 200, 200, 402, 402]);
+    assert_eq!(rich(&byline, "/free").status, 200);
+    let owed: i64 =
+        byline.records().iter().filter_map(|r| r["amount_nano"].as_str()?.parse::<i64>().ok()).sum();
+    assert_eq!(owed, 3_000_000, "not a nano-unit above the limit");
+}

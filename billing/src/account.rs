@@ -1,22 +1,25 @@
 //! What operators owe, hold and have used up.
 //!
 //! Three things change here, each at one place only, so that nothing is counted twice:
-//! - what is **owed** per operator and calendar month changes when a record is durable ([`crate::derived`]);
+//! - what is **owed** per operator, currency and calendar month changes when a record is durable ([`crate::derived`]);
 //! - what is **held** is the ceiling of fetches under way: a [`Hold`] adds it and gives it back when it goes. It must
 //!   live until the record is acknowledged, so that an amount is always held, owed, or for a moment both;
 //! - what is **used up** of a rule's budget is the durable fetches of the running period and those under way: an
 //!   [`InFlight`] counts one until its record is durable.
+//!
+//! A clock that was wrong for a while does no lasting damage: a budget that began more than a period ahead begins anew
+//! at the next fetch, and a balance that is dated ahead takes the place of the farthest month only.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Rollup, UsageRecord};
-use policy::{Account, Limit, Money, PolicySnapshot, Standing};
+use policy::{Account, Currency, Limit, Money, PolicySnapshot, Standing};
 
 use crate::derived::{BROKEN, Reader, Writer};
 
 /// The most months of balances that are kept: the running one and those that statements are still made for.
-const MONTHS_MAX: i32 = 13;
+const MONTHS_MAX: usize = 13;
 
 /// The most budgets (a rule's for an operator) that are kept; rules and operators are configured, so this is far away.
 const WINDOWS_MAX: usize = 100_000;
@@ -29,8 +32,8 @@ pub struct Accounts {
 
 #[derive(Default, Debug)]
 struct Books {
-    owed: HashMap<(Arc<str>, i32), i128>,
-    held: HashMap<Arc<str>, i128>,
+    owed: HashMap<(Arc<str>, Currency, i32), i128>,
+    held: HashMap<(Arc<str>, Currency), i128>,
     /// The period of each rule that has a budget.
     periods: HashMap<Arc<str>, u64>,
     windows: HashMap<(Arc<str>, Arc<str>), Window>,
@@ -62,10 +65,10 @@ impl Accounts {
 
     /// Sets aside what a fetch may cost at most, whatever the limit.
     pub fn hold(self: &Arc<Self>, operator: &str, amount: Money) -> Hold {
-        let operator: Arc<str> = Arc::from(operator);
+        let key = (Arc::<str>::from(operator), amount.currency);
         let nano = amount.nano.max(0);
-        *self.books().held.entry(Arc::clone(&operator)).or_default() += i128::from(nano);
-        Hold { accounts: Arc::clone(self), operator, nano }
+        *self.books().held.entry(key.clone()).or_default() += i128::from(nano);
+        Hold { accounts: Arc::clone(self), key, nano }
     }
 
     /// Sets aside what a fetch may cost at most, if the account can take it: in one step, so that fetches that start
@@ -83,10 +86,10 @@ impl Accounts {
         if !books.affords(account, amount, now_seconds) {
             return None;
         }
-        let operator = Arc::clone(&account.operator);
-        *books.held.entry(Arc::clone(&operator)).or_default() += i128::from(nano);
+        let key = (Arc::clone(&account.operator), amount.currency);
+        *books.held.entry(key.clone()).or_default() += i128::from(nano);
         drop(books);
-        Some(Hold { accounts: Arc::clone(self), operator, nano })
+        Some(Hold { accounts: Arc::clone(self), key, nano })
     }
 
     /// Counts a fetch under way against a budget.
@@ -95,6 +98,9 @@ impl Accounts {
         let mut books = self.books();
         books.register(limit);
         if let Some(window) = books.window(&key, limit.period_secs, now_seconds) {
+            if window.is_ahead(now_seconds) {
+                window.begin(limit.period_secs, now_seconds);
+            }
             window.in_flight += 1;
         }
         drop(books);
@@ -107,21 +113,25 @@ impl Accounts {
     }
 
     /// What an operator owes for a month of [`metrics::month_of`], in nano-units.
-    pub fn owed(&self, operator: &str, month: i32) -> i128 {
-        self.books().owed.get(&(Arc::from(operator), month)).copied().unwrap_or(0)
+    pub fn owed(&self, operator: &str, currency: Currency, month: i32) -> i128 {
+        self.books().owed.get(&(Arc::from(operator), currency, month)).copied().unwrap_or(0)
     }
 
     /// What is held for fetches of an operator that are under way, in nano-units.
-    pub fn held(&self, operator: &str) -> i128 {
-        self.books().held.get(operator).copied().unwrap_or(0)
+    pub fn held(&self, operator: &str, currency: Currency) -> i128 {
+        self.books().held.get(&(Arc::from(operator), currency)).copied().unwrap_or(0)
     }
 
     /// A record is durable: its amount is owed, and it counts against its rule's budget.
     pub(crate) fn committed(&self, record: &UsageRecord) {
         let seconds = record.time_micros.div_euclid(1_000_000);
         let mut books = self.books();
-        if record.amount_nano > 0 {
-            books.owe(&record.operator, metrics::month_of(record.time_micros), record.amount_nano);
+        // A currency that nobody knows is no policy's, and no credit limit's.
+        if record.amount_nano > 0
+            && let Ok(currency) = Currency::parse(&record.currency)
+        {
+            let month = metrics::month_of(record.time_micros);
+            books.owe(&record.operator, currency, month, record.amount_nano);
         }
         books.use_up(&record.rule, &record.operator, seconds, |window| {
             window.requests += 1;
@@ -146,8 +156,9 @@ impl Accounts {
     pub(crate) fn save(&self, out: &mut Writer) {
         let books = self.books();
         out.u64(books.owed.len() as u64);
-        for ((operator, month), nano) in &books.owed {
+        for ((operator, currency, month), nano) in &books.owed {
             out.text(operator);
+            out.text(currency.as_str());
             out.i64(i64::from(*month));
             out.i128(*nano);
         }
@@ -172,8 +183,9 @@ impl Accounts {
         let mut books = Books::default();
         for _ in 0..saved.u64()? {
             let operator = Arc::from(saved.text()?);
+            let currency = Currency::parse(saved.text()?).map_err(|_| BROKEN)?;
             let month = i32::try_from(saved.i64()?).map_err(|_| BROKEN)?;
-            books.owed.insert((operator, month), saved.i128()?);
+            books.owed.insert((operator, currency, month), saved.i128()?);
         }
         for _ in 0..saved.u64()? {
             books.periods.insert(Arc::from(saved.text()?), saved.u64()?);
@@ -211,16 +223,20 @@ impl Books {
             return false;
         }
         let month = metrics::month_of(now_seconds.saturating_mul(1_000_000));
-        let owed = self.owed.get(&(Arc::clone(&account.operator), month)).copied().unwrap_or(0);
-        let held = self.held.get(&account.operator).copied().unwrap_or(0);
+        let (operator, currency) = (&account.operator, amount.currency);
+        let owed = self.owed.get(&(Arc::clone(operator), currency, month)).copied().unwrap_or(0);
+        let held = self.held.get(&(Arc::clone(operator), currency)).copied().unwrap_or(0);
         owed + held + i128::from(amount.nano.max(0)) <= i128::from(account.credit_limit.nano)
     }
 
-    fn owe(&mut self, operator: &str, month: i32, nano: i64) {
-        let key = (Arc::<str>::from(operator), month);
+    fn owe(&mut self, operator: &str, currency: Currency, month: i32, nano: i64) {
+        let key = (Arc::<str>::from(operator), currency, month);
         if !self.owed.contains_key(&key) {
-            let newest = self.owed.keys().map(|(_, month)| *month).fold(month, i32::max);
-            self.owed.retain(|(_, month), _| *month > newest - MONTHS_MAX);
+            let months: BTreeSet<i32> = self.owed.keys().map(|(_, _, month)| *month).collect();
+            if !months.contains(&month) && months.len() >= MONTHS_MAX {
+                let farthest = months.into_iter().max_by_key(|other| other.abs_diff(month));
+                self.owed.retain(|(_, _, month), _| Some(*month) != farthest);
+            }
         }
         *self.owed.entry(key).or_default() += i128::from(nano);
     }
@@ -245,7 +261,8 @@ impl Books {
         }
     }
 
-    /// The budget's running period at a moment, begun anew if it is over or of another length.
+    /// The budget's running period at a moment, begun anew if it is over or of another length. One that is ahead stays:
+    /// what is durable may be late, and says nothing about the clock.
     fn window(&mut self, key: &(Arc<str>, Arc<str>), period_secs: u64, now: i64) -> Option<&mut Window> {
         let start = period_start(period_secs, now);
         if !self.windows.contains_key(key) {
@@ -259,29 +276,42 @@ impl Books {
         }
         let window = self.windows.get_mut(key)?;
         if window.period_secs != period_secs || window.start < start {
-            *window = Window { period_secs, start, in_flight: window.in_flight, ..Window::default() };
+            window.begin(period_secs, now);
         }
         Some(window)
     }
 }
 
 impl Window {
+    fn begin(&mut self, period_secs: u64, now: i64) {
+        let start = period_start(period_secs, now);
+        *self = Window { period_secs, start, in_flight: self.in_flight, ..Window::default() };
+    }
+
     fn is_running(&self, now: i64) -> bool {
-        period_start(self.period_secs, now) <= self.start
+        period_start(self.period_secs, now) <= self.start && !self.is_ahead(now)
+    }
+
+    /// It begins more than a period after now: the clock was wrong, then or now.
+    fn is_ahead(&self, now: i64) -> bool {
+        self.start > now.saturating_add(period(self.period_secs))
     }
 }
 
 /// Periods are aligned to the Unix epoch.
 fn period_start(period_secs: u64, now: i64) -> i64 {
-    let period = i64::try_from(period_secs).unwrap_or(i64::MAX).max(1);
-    now.saturating_sub(now.rem_euclid(period))
+    now.saturating_sub(now.rem_euclid(period(period_secs)))
+}
+
+fn period(period_secs: u64) -> i64 {
+    i64::try_from(period_secs).unwrap_or(i64::MAX).max(1)
 }
 
 /// Money set aside for a fetch under way; dropping it gives it back.
 #[derive(Debug)]
 pub struct Hold {
     accounts: Arc<Accounts>,
-    operator: Arc<str>,
+    key: (Arc<str>, Currency),
     nano: i64,
 }
 
@@ -305,10 +335,10 @@ impl Hold {
 
     fn give_back(&self, nano: i64) {
         let mut books = self.accounts.books();
-        if let Some(held) = books.held.get_mut(&self.operator) {
+        if let Some(held) = books.held.get_mut(&self.key) {
             *held -= i128::from(nano);
             if *held == 0 {
-                books.held.remove(&self.operator);
+                books.held.remove(&self.key);
             }
         }
     }
@@ -360,7 +390,7 @@ impl Standing for View<'_> {
         let books = self.accounts.books();
         let window = books.windows.get(&(Arc::clone(&limit.rule), Arc::from(operator)))?;
         let start = period_start(limit.period_secs, self.now_seconds);
-        let same = window.period_secs == limit.period_secs && window.start >= start;
+        let same = window.period_secs == limit.period_secs && window.is_running(self.now_seconds);
         let (requests, bytes) = if same {
             (
                 window.requests + window.rolled_requests + window.in_flight,
@@ -371,8 +401,7 @@ impl Standing for View<'_> {
         };
         let used_up = limit.requests.is_some_and(|budget| requests >= budget)
             || limit.bytes.is_some_and(|budget| bytes >= budget);
-        let period = i64::try_from(limit.period_secs).unwrap_or(i64::MAX).max(1);
-        let left = start.saturating_add(period).saturating_sub(self.now_seconds);
+        let left = start.saturating_add(period(limit.period_secs)).saturating_sub(self.now_seconds);
         used_up.then(|| u64::try_from(left).unwrap_or(1).max(1))
     }
 

@@ -91,8 +91,8 @@ fn the_same_version_is_paid_for_once_within_its_time() {
     let other = UsageRecord { operator: "acme-ai".into(), ..record("/b", NOW) };
     assert_eq!(fetch(&derived, other, DAY), 100, "another operator");
     let month = metrics::month_of(NOW * 1_000_000);
-    assert_eq!(derived.accounts().owed("example-labs", month), 400);
-    assert_eq!(derived.accounts().owed("acme-ai", month), 100);
+    assert_eq!(derived.accounts().owed("example-labs", Currency::USD, month), 400);
+    assert_eq!(derived.accounts().owed("acme-ai", Currency::USD, month), 100);
 }
 
 #[test]
@@ -228,16 +228,21 @@ fn a_hang_up_buys_nothing_and_a_failed_append_neither() {
     assert_eq!(fetch(&derived, record("/a", NOW), DAY), 100, "nothing was bought");
 }
 
+/// A policy in which the operator may owe 1,000 nano-units of a currency in a month.
+fn policy_in(currency: &str) -> PolicySnapshot {
+    let text = format!(
+        "version = 1\ncurrency = \"{currency}\"\n\
+         [[crawler]]\ntoken = \"ExampleBot\"\noperator = \"example-labs\"\npurpose = \"train\"\n\
+         ranges = [\"192.0.2.0/24\"]\n\
+         [[account]]\noperator = \"example-labs\"\ncredit_limit = \"0.000001 {currency}\"\n"
+    );
+    let source = Source { name: "policy.toml".into(), text };
+    PolicySnapshot::compile(source, None, &mut |_, _| Err("no includes".into())).unwrap().0
+}
+
 #[test]
 fn holds_are_given_back_and_fetches_at_once_cannot_share_what_is_left() {
-    let text = concat!(
-        "version = 1\ncurrency = \"USD\"\n",
-        "[[crawler]]\ntoken = \"ExampleBot\"\noperator = \"example-labs\"\npurpose = \"train\"\n",
-        "ranges = [\"192.0.2.0/24\"]\n",
-        "[[account]]\noperator = \"example-labs\"\ncredit_limit = \"0.000001 USD\"\n",
-    );
-    let source = Source { name: "policy.toml".into(), text: text.into() };
-    let (policy, _) = PolicySnapshot::compile(source, None, &mut |_, _| Err("no includes".into())).unwrap();
+    let policy = policy_in("USD");
     let derived = derived();
     let accounts = derived.accounts();
     let affords = |nano| accounts.standing(&policy, NOW).affords("example-labs", usd(nano));
@@ -248,17 +253,103 @@ fn holds_are_given_back_and_fetches_at_once_cannot_share_what_is_left() {
 
     let mut hold = accounts.try_hold(&policy, "example-labs", usd(600), NOW).expect("room");
     assert!(accounts.try_hold(&policy, "example-labs", usd(600), NOW).is_none());
-    assert_eq!(accounts.held("example-labs"), 600);
+    assert_eq!(accounts.held("example-labs", Currency::USD), 600);
     hold.lower(usd(100));
-    assert_eq!((accounts.held("example-labs"), hold.nano()), (100, 100));
+    assert_eq!((accounts.held("example-labs", Currency::USD), hold.nano()), (100, 100));
     assert_eq!(fetch(&derived, record("/a", NOW), DAY), 100);
     assert!(affords(800) && !affords(801), "for a moment both held and owed");
     hold.settle(100);
     assert!(affords(900) && !affords(901));
     drop(accounts.hold("example-labs", usd(500)));
-    assert_eq!(accounts.held("example-labs"), 0);
+    assert_eq!(accounts.held("example-labs", Currency::USD), 0);
     let next_month = NOW + 31 * DAY as i64;
     assert!(accounts.standing(&policy, next_month).affords("example-labs", usd(1_000)), "a new month");
+}
+
+#[test]
+fn a_balance_is_in_its_currency() {
+    let (dollars, yen) = (policy_in("USD"), policy_in("JPY"));
+    let derived = derived();
+    let of = |url: &str, price_nano, currency: &str| UsageRecord {
+        price_nano: Some(price_nano),
+        currency: currency.into(),
+        ..record(url, NOW)
+    };
+    assert_eq!(fetch(&derived, of("/a", 900, "USD"), DAY), 900);
+    let _hold = derived.accounts().hold("example-labs", usd(100));
+    // The policy is in another currency from now on.
+    let yens = |nano| Money { nano, currency: Currency::parse("JPY").unwrap() };
+    let affords = |nano| derived.accounts().standing(&yen, NOW).affords("example-labs", yens(nano));
+    assert!(affords(1_000), "dollars owed and held are no yen");
+    assert_eq!(fetch(&derived, of("/b", 400, "JPY"), DAY), 400);
+    assert!(affords(600) && !affords(601));
+    assert!(!derived.accounts().standing(&dollars, NOW).affords("example-labs", usd(1)));
+
+    let restarted = self::derived();
+    restarted.restore(&derived.save()).unwrap();
+    let standing = restarted.accounts().standing(&dollars, NOW);
+    assert!(standing.affords("example-labs", usd(100)) && !standing.affords("example-labs", usd(101)));
+}
+
+#[test]
+fn a_clock_that_was_ahead_leaves_credit_limits_as_they_were() {
+    let policy = policy_in("USD");
+    let before = derived();
+    let far_ahead = NOW + 5 * 365 * DAY as i64;
+    assert_eq!(fetch(&before, record("/a", NOW), DAY), 100);
+    assert_eq!(fetch(&before, record("/b", far_ahead), DAY), 100);
+    let after = derived();
+    after.restore(&before.save()).unwrap();
+    for derived in [before, after] {
+        // A second operator's first amount of the month drops nobody's balance.
+        let other = UsageRecord { operator: "acme-ai".into(), ..record("/c", NOW) };
+        assert_eq!(fetch(&derived, other, DAY), 100);
+        assert_eq!(fetch(&derived, record("/d", NOW + 60), DAY), 100);
+        let standing = derived.accounts().standing(&policy, NOW + 60);
+        assert!(standing.affords("example-labs", usd(800)) && !standing.affords("example-labs", usd(801)));
+    }
+}
+
+#[test]
+fn thirteen_months_of_balances_are_kept() {
+    let derived = derived();
+    let month = |number: i64| metrics::month_of((NOW + number * 31 * DAY as i64) * 1_000_000);
+    for number in 0..20 {
+        let record = record(&format!("/{number}"), NOW + number * 31 * DAY as i64);
+        assert_eq!(fetch(&derived, record, DAY), 100);
+    }
+    let kept =
+        (0..20).filter(|number| derived.accounts().owed("example-labs", Currency::USD, month(*number)) > 0);
+    assert_eq!(kept.collect::<Vec<_>>(), (7..20).collect::<Vec<_>>(), "the newest");
+}
+
+#[test]
+fn a_clock_that_was_ahead_leaves_budgets_as_they_were() {
+    let policy = PolicySnapshot::observe_only();
+    let before = derived();
+    let hour_ahead = NOW + 3_600;
+    before.accounts().register(&limit(2));
+    for number in 0..2 {
+        before.observe(number, &record("/a", hour_ahead).encode());
+    }
+    let after = derived();
+    after.restore(&before.save()).unwrap();
+    for derived in [before, after] {
+        let accounts = derived.accounts();
+        let exhausted = |now| accounts.standing(&policy, now).exhausted(&limit(2), "example-labs");
+        assert_eq!(exhausted(hour_ahead), Some(60), "while the clock says so");
+        assert_eq!(exhausted(NOW), None, "used up an hour from now is not used up now");
+        for number in 0..2 {
+            assert_eq!(exhausted(NOW), None);
+            let under_way = accounts.enter(&limit(2), "example-labs", NOW);
+            derived.observe(2 + number, &record("/a", NOW).encode());
+            drop(under_way);
+        }
+        assert_eq!(exhausted(NOW), Some(60), "and it counts again");
+        // A sum of long ago that comes late says nothing about the clock.
+        derived.observe(4, &Rollup { minute: NOW - 3_600, ..rollup(false) }.encode());
+        assert_eq!(exhausted(NOW), Some(60));
+    }
 }
 
 #[test]
@@ -332,8 +423,8 @@ fn the_state_survives_a_restart_and_what_was_tentative_does_not() {
     assert_eq!(after.summary(month), before.summary(month));
     assert_eq!(after.summary(month).lines[0].refused + after.summary(month).lines[1].refused, 1);
     assert_eq!(after.last().unwrap().index, 1);
-    assert_eq!(after.accounts().owed("example-labs", month), 100);
-    assert_eq!(after.accounts().held("example-labs"), 0);
+    assert_eq!(after.accounts().owed("example-labs", Currency::USD, month), 100);
+    assert_eq!(after.accounts().held("example-labs", Currency::USD), 0);
     let policy = PolicySnapshot::observe_only();
     let standing = after.accounts().standing(&policy, NOW);
     assert!(standing.exhausted(&limit(1), "example-labs").is_some());
@@ -501,7 +592,7 @@ fn accounts_are_shared_by_threads() {
             });
         }
     });
-    assert_eq!(accounts.held("example-labs"), 0);
+    assert_eq!(accounts.held("example-labs", Currency::USD), 0);
     let policy = PolicySnapshot::observe_only();
     assert_eq!(accounts.standing(&policy, NOW).exhausted(&limit(1), "example-labs"), None);
 }

@@ -237,7 +237,7 @@ proptest! {
         let newest = metrics::month_of(seconds * 1_000_000);
         for ((operator, month), owed) in &model.owed {
             if *month > newest - 12 {
-                prop_assert_eq!(derived.accounts().owed(OPERATORS[*operator], *month), *owed);
+                prop_assert_eq!(derived.accounts().owed(OPERATORS[*operator], policy::Currency::USD, *month), *owed);
                 let lines = derived.summary(*month).lines;
                 let line: i128 = lines
                     .iter()

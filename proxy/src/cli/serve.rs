@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -68,6 +69,8 @@ impl From<ModeArg> for policy::Mode {
 /// Runs it until SIGTERM or SIGINT.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     logging::start(args.log_format, &args.log_level)?;
+    // Before anything that takes time: a signal that comes during the start must neither kill nor get lost.
+    let signals = listen_for_signals()?;
     let overrides = Overrides {
         listen: args.listen,
         upstream: args.upstream,
@@ -101,25 +104,30 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     info!(url = %format!("http://{}", process.admin), "admin listening");
     info!(mode = policy.mode().as_str(), digest = %policy.digest(), "policy in force");
     drop(policy);
-    wait_for_signals(&process)?;
+    // The thread that hears the signals goes on for as long as the process does.
+    while let Ok(Asked::Reload) = signals.recv() {
+        reload(&process);
+    }
+    info!("draining: connections finish what they have begun");
     let checkpoint = process.stop()?;
     info!(entries = checkpoint.size, "stopped, ledger closed");
     Ok(ExitCode::SUCCESS)
 }
 
 /// SIGHUP reloads; SIGTERM, SIGINT and SIGQUIT begin the drain, and a second one of them ends at once.
-fn wait_for_signals(process: &Process) -> anyhow::Result<()> {
+fn listen_for_signals() -> anyhow::Result<mpsc::Receiver<Asked>> {
     let mut signals = Signals::register()?;
-    while let Asked::Reload = signals.next() {
-        reload(process);
-    }
-    info!("draining: connections finish what they have begun");
-    std::thread::spawn(move || {
+    let (tell, asked) = mpsc::channel();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        while let Asked::Reload = signals.next() {
+            let _ = tell.send(Asked::Reload);
+        }
+        let _ = tell.send(Asked::Stop);
         while let Asked::Reload = signals.next() {}
         warn!("second signal: ending at once");
         std::process::exit(1);
-    });
-    Ok(())
+    })?;
+    Ok(asked)
 }
 
 fn reload(process: &Process) {

@@ -2,8 +2,11 @@
 //!
 //! Nothing here buffers more than one frame: when the reader is slow hyper stops polling, and the sender is not read.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -107,12 +110,69 @@ impl Silence {
         }
         timer.as_mut().poll(cx)
     }
+
+    /// An error in place of a write that waits for longer than the limit.
+    pub(crate) fn limit_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Ready(done) => {
+                self.broken();
+                Poll::Ready(done)
+            }
+            Poll::Pending => self.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+/// How far a request body is on its way, for whoever waits for the answer.
+pub(crate) struct Upload {
+    /// Since when it is the origin's turn: to take the next frame, or to answer. `None` while the client is waited for.
+    origins_turn: Cell<Option<Instant>>,
+    ended: Cell<bool>,
+}
+
+impl Upload {
+    /// Whether hyper needs nothing more of the body: all of it is sent, or none of the rest ever will be.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Waits until it has been the origin's turn, from now on, for the whole limit.
+    pub(crate) async fn unanswered(&self, limit: Duration) {
+        self.origins_turn.set(Some(Instant::now()));
+        loop {
+            let since = self.origins_turn.get();
+            tokio::time::sleep_until(since.unwrap_or_else(Instant::now) + limit).await;
+            if since.is_some() && self.origins_turn.get() == since {
+                return;
+            }
+        }
+    }
+}
+
+/// The body's own end of an [`Upload`]: hyper drops a body as soon as it needs no more of it.
+pub(crate) struct Sending(Rc<Upload>);
+
+impl Sending {
+    fn begin() -> Sending {
+        Sending(Rc::new(Upload { origins_turn: Cell::new(None), ended: Cell::new(false) }))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.origins_turn.set(Some(Instant::now()));
+        self.0.ended.set(true);
+    }
 }
 
 /// A client's request body on its way to the origin.
 pub(crate) enum RequestBody {
     Empty,
-    Client { body: Incoming, silence: Silence },
+    Client { body: Incoming, silence: Silence, sending: Sending },
 }
 
 impl RequestBody {
@@ -120,7 +180,15 @@ impl RequestBody {
         if body.is_end_stream() {
             RequestBody::Empty
         } else {
-            RequestBody::Client { body, silence: Silence::new(silence) }
+            RequestBody::Client { body, silence: Silence::new(silence), sending: Sending::begin() }
+        }
+    }
+
+    /// What can be seen of it when hyper has it; nothing where there is no body.
+    pub(crate) fn upload(&self) -> Option<Rc<Upload>> {
+        match self {
+            RequestBody::Empty => None,
+            RequestBody::Client { sending, .. } => Some(Rc::clone(&sending.0)),
         }
     }
 }
@@ -135,12 +203,16 @@ impl HttpBody for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             RequestBody::Empty => Poll::Ready(None),
-            RequestBody::Client { body, silence } => match Pin::new(body).poll_frame(cx) {
+            RequestBody::Client { body, silence, sending } => match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(frame) => {
                     silence.broken();
+                    sending.0.origins_turn.set(Some(Instant::now()));
                     Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
                 }
-                Poll::Pending => silence.poll(cx).map(|()| Some(Err(BodyError::Silent))),
+                Poll::Pending => {
+                    sending.0.origins_turn.set(None);
+                    silence.poll(cx).map(|()| Some(Err(BodyError::Silent)))
+                }
             },
         }
     }

@@ -117,23 +117,11 @@ impl AsyncRead for ClientIo {
     }
 }
 
-impl ClientIo {
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match written {
-            Poll::Ready(done) => {
-                self.write_silence.broken();
-                Poll::Ready(done)
-            }
-            Poll::Pending => self.write_silence.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
-        }
-    }
-}
-
 impl AsyncWrite for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.watch(cx, written)
+        this.write_silence.limit_write(cx, written)
     }
 
     fn poll_write_vectored(
@@ -143,7 +131,7 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.watch(cx, written)
+        this.write_silence.limit_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -44,6 +44,7 @@ pub(crate) struct Site {
 pub(crate) struct Timeouts {
     pub(crate) request_head: Duration,
     pub(crate) body_silence: Duration,
+    pub(crate) tunnel_silence: Duration,
     pub(crate) upstream: UpstreamTimeouts,
     pub(crate) lame_duck: Duration,
     pub(crate) drain: Duration,
@@ -216,6 +217,7 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
         timeouts: section(&top, "timeouts", "`[timeouts]`", |table| Timeouts {
             request_head: table.duration("request_head", secs(30)),
             body_silence: table.duration("body_silence", secs(60)),
+            tunnel_silence: table.duration("tunnel_silence", secs(300)),
             upstream: UpstreamTimeouts {
                 connect: table.duration("connect", secs(5)),
                 response_head: table.duration("response_head", secs(60)),

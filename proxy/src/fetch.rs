@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use crate::body::{Body, OriginBody, RequestBody};
 use crate::close::OpenFetch;
 use crate::error::FetchError;
+use crate::flow::{Counted, Flow};
 use crate::headers::{self, Target};
 use crate::hold;
 use crate::respond;
@@ -155,7 +156,8 @@ async fn pass(
     }
     let (mut head, body, lease) = call(worker, origin, request, upgrade.is_some(), origin_time).await?;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return switch_protocols(head, body, client_side).map(|response| (RequestClass::Pass, response));
+        return switch_protocols(worker, head, body, client_side)
+            .map(|response| (RequestClass::Pass, response));
     }
     headers::to_client(&mut head);
     let body = OriginBody::new(body, lease, worker.shared.options.timeouts.body_silence);
@@ -290,8 +292,9 @@ async fn call(
     }
 }
 
-/// A protocol that client and origin agreed on: bytes pass both ways until one side ends.
+/// A protocol that client and origin agreed on: bytes pass both ways until one side ends, or neither says anything.
 fn switch_protocols(
+    worker: &Rc<Worker>,
     mut head: response::Parts,
     body: Incoming,
     client_side: Option<hyper::upgrade::OnUpgrade>,
@@ -302,10 +305,20 @@ fn switch_protocols(
     let (Some(client_side), Some(origin_side)) = (client_side, origin_side) else {
         return Err(FetchError::Internal);
     };
+    // For hyper the client's connection ends here; as a tunnel it goes on, and counts as one.
+    let permit = Arc::clone(&worker.shared.connections).try_acquire_owned();
+    let tunnel = worker.connection_begins(permit.map_err(|_| FetchError::Overloaded)?);
+    let limit = worker.shared.options.timeouts.tunnel_silence;
     tokio::task::spawn_local(async move {
+        let _tunnel = tunnel;
         let (Ok(client), Ok(origin)) = (client_side.await, origin_side.await) else { return };
-        let (mut client, mut origin) = (TokioIo::new(client), TokioIo::new(origin));
-        let _ = tokio::io::copy_bidirectional(&mut client, &mut origin).await;
+        let flow = Rc::<Flow>::default();
+        let mut client = Counted::new(TokioIo::new(client), Rc::clone(&flow));
+        let mut origin = TokioIo::new(origin);
+        let both_ways = tokio::io::copy_bidirectional(&mut client, &mut origin);
+        if flow.unless_silent(limit, both_ways).await.is_none() {
+            debug!("a silent tunnel is closed");
+        }
     });
     headers::to_client(&mut head);
     head.headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,8 +21,10 @@ use tracing::{debug, warn};
 use crate::client_io::{self, ClientIo};
 use crate::config::Listener;
 use crate::fetch::{NamedSite, Peer};
+use crate::flow::{Counted, Flow};
 use crate::headers;
 use crate::stack;
+use crate::streams::{StreamTasks, Streams};
 use crate::worker::Worker;
 
 /// How long accepting pauses when the process has no descriptor left.
@@ -92,16 +93,17 @@ async fn accept(worker: Rc<Worker>, bound: &Bound, mut phase: watch::Receiver<Ph
         .expect("a bound socket can be registered with a new runtime");
     let slots = Arc::clone(&worker.shared.connections);
     loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&slots).acquire_owned() => permit.expect("the semaphore is never closed"),
-            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
         match accepted {
             Ok((stream, peer)) => {
+                // Not before there is a connection to use it: an idle listener must not sit on the last permit.
+                let permit = tokio::select! {
+                    permit = Arc::clone(&slots).acquire_owned() => permit.expect("the semaphore is never closed"),
+                    _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+                };
                 let (worker, phase) = (Rc::clone(&worker), phase.clone());
                 let (tls, proxy_protocol) = (bound.tls.clone(), bound.proxy_protocol);
                 tokio::task::spawn_local(async move {
@@ -175,10 +177,13 @@ async fn speak<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = &worker.shared.options.limits;
+    let options = &worker.shared.options;
+    let (limits, timeouts) = (&options.limits, &options.timeouts);
     let service = stack::service(Rc::clone(worker), peer);
     if h2 {
-        let mut builder = http2::Builder::new(LocalExecutor);
+        let flow = Rc::<Flow>::default();
+        let streams = Streams::new(Rc::clone(&flow), timeouts.body_silence);
+        let mut builder = http2::Builder::new(StreamTasks(Rc::clone(&streams)));
         builder
             .timer(TokioTimer::new())
             .auto_date_header(false)
@@ -186,27 +191,40 @@ where
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-        until_drained(connection.as_mut(), phase, |connection| connection.graceful_shutdown()).await
+        let io = TokioIo::new(Counted::new(io, flow));
+        let connection = pin!(builder.serve_connection(io, streams.watch(service)));
+        until_drained(
+            connection,
+            phase,
+            |connection| connection.graceful_shutdown(),
+            streams.idle(timeouts.request_head),
+            streams.idle(timeouts.body_silence),
+        )
+        .await
     } else {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(worker.shared.options.timeouts.request_head)
+            .header_read_timeout(timeouts.request_head)
             .preserve_header_case(true)
             .auto_date_header(false)
             .max_headers(limits.headers)
             .max_buf_size(limits.head_bytes.max(8192));
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
-        until_drained(connection.as_mut(), phase, |connection| connection.graceful_shutdown()).await
+        let connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
+        // hyper's own clock ends an idle connection, and nothing is left of one that has sent its answer.
+        let (idle, stuck) = (std::future::pending(), std::future::pending());
+        until_drained(connection, phase, |connection| connection.graceful_shutdown(), idle, stuck).await
     }
 }
 
-/// Drives a connection; when draining begins it is told to finish what it has begun.
+/// Drives a connection; when draining begins, or it lies idle, it is told to finish what it has begun. `stuck` says when
+/// it never will.
 async fn until_drained<C>(
     mut connection: std::pin::Pin<&mut C>,
     mut phase: watch::Receiver<Phase>,
     finish: impl FnOnce(std::pin::Pin<&mut C>),
+    idle: impl Future<Output = ()>,
+    stuck: impl Future<Output = ()>,
 ) -> Result<(), Failure>
 where
     C: Future<Output = hyper::Result<()>>,
@@ -214,23 +232,14 @@ where
     tokio::select! {
         biased;
         ended = connection.as_mut() => return Ok(ended?),
-        _ = phase.wait_for(|phase| *phase != Phase::Serving) => finish(connection.as_mut()),
+        _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
+        () = idle => {}
     }
-    Ok(connection.await?)
-}
-
-/// Runs hyper's HTTP/2 streams on this thread.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+    finish(connection.as_mut());
+    tokio::select! {
+        biased;
+        ended = connection => Ok(ended?),
+        () = stuck => Err("the client leaves unread what it was sent".into()),
     }
 }
 

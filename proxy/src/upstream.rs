@@ -1,11 +1,10 @@
 //! Connections to origins: one pool per thread, no lock, no sharing.
 //!
-//! A connection is used again only after a response that ended cleanly; one that misbehaved, or whose body was left
-//! unread, is closed. A request that failed on a reused connection before any response is sent once more if it is
-//! idempotent and has no body: the origin may have closed the connection while it lay idle.
+//! A connection is used again only after a response that ended cleanly to a request that did; one that misbehaved, or
+//! whose body was left unread, is closed. A request that failed on a reused connection before any response is sent once
+//! more if it is idempotent and has no body: the origin may have closed the connection while it lay idle.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -15,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response, request};
+use http::{Method, Request, Response, Version, request};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -24,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::body::RequestBody;
+use crate::body::{RequestBody, Silence, Upload};
 use crate::error::{BodyError, FetchError};
 
 /// Idle connections kept per origin and thread; the oldest goes when one more comes back.
@@ -95,11 +94,17 @@ pub(crate) struct Lease {
     interim: Arc<Interim>,
     origin: usize,
     pool: Rc<Upstreams>,
+    /// hyper goes on in the version of the last response, and HTTP/1.0 knows no chunked request.
+    speaks_http11: bool,
+    /// The request's body, while it may still be on its way: an answer can come before its end.
+    upload: Option<Rc<Upload>>,
 }
 
 impl Lease {
     pub(crate) fn give_back(self) {
-        if self.sender.is_closed() {
+        // Whoever got a connection with somebody else's upload under way would wait for the end of it.
+        let uploading = self.upload.is_some_and(|upload| !upload.has_ended());
+        if uploading || !self.speaks_http11 || self.sender.is_closed() {
             return;
         }
         let mut idle = self.pool.idle[self.origin].borrow_mut();
@@ -172,14 +177,28 @@ impl Upstreams {
         mut request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), Failed> {
         lease.interim.watch(&mut request);
-        match tokio::time::timeout(self.timeouts.response_head, lease.sender.try_send_request(request)).await
-        {
-            Ok(Ok(response)) => Ok((response, lease)),
-            Ok(Err(mut error)) => Err(Failed {
+        lease.upload = request.body().upload();
+        let limit = self.timeouts.response_head;
+        let answer = lease.sender.try_send_request(request);
+        let answered = match &lease.upload {
+            None => tokio::time::timeout(limit, answer).await.ok(),
+            // While an upload moves, the origin owes nothing.
+            Some(upload) => tokio::select! {
+                biased;
+                answered = answer => Some(answered),
+                () = upload.unanswered(limit) => None,
+            },
+        };
+        match answered {
+            Some(Ok(response)) => {
+                lease.speaks_http11 = response.version() == Version::HTTP_11;
+                Ok((response, lease))
+            }
+            Some(Err(mut error)) => Err(Failed {
                 unsent: error.take_message().map(Box::new),
                 error: blame(origin, error.into_error()),
             }),
-            Err(_) => {
+            None => {
                 Err(Failed { unsent: None, error: FetchError::HeadTimeout { origin: origin.url.clone() } })
             }
         }
@@ -188,16 +207,33 @@ impl Upstreams {
     /// The connection that was used last and still lives.
     async fn reuse(self: &Rc<Self>, origin: &Origin) -> Option<Lease> {
         loop {
-            let Idle { mut sender, interim, since } = self.idle[origin.id].borrow_mut().pop()?;
+            let Idle { sender, interim, since } = self.idle[origin.id].borrow_mut().pop()?;
             if since.elapsed() > IDLE_TIME {
                 // All below it lie idle even longer.
                 self.idle[origin.id].borrow_mut().clear();
                 return None;
             }
-            if sender.is_ready() || poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
-                return Some(Lease { sender, interim, origin: origin.id, pool: Rc::clone(self) });
+            if sender.is_closed() {
+                continue;
+            }
+            if !sender.is_ready() {
+                // Its task may only need its turn; no request waits for more than that.
+                tokio::task::yield_now().await;
+            }
+            if sender.is_ready() {
+                return Some(self.lease(origin, sender, interim));
             }
         }
+    }
+
+    fn lease(
+        self: &Rc<Self>,
+        origin: &Origin,
+        sender: http1::SendRequest<RequestBody>,
+        interim: Arc<Interim>,
+    ) -> Lease {
+        let pool = Rc::clone(self);
+        Lease { sender, interim, origin: origin.id, pool, speaks_http11: false, upload: None }
     }
 
     async fn connect(self: &Rc<Self>, origin: &Origin) -> Result<Lease, FetchError> {
@@ -205,7 +241,7 @@ impl Upstreams {
             .await
             .map_err(|_| FetchError::ConnectTimeout { origin: origin.url.clone() })?
             .map_err(|source| FetchError::Connect { origin: origin.url.clone(), source })?;
-        Ok(Lease { sender, interim, origin: origin.id, pool: Rc::clone(self) })
+        Ok(self.lease(origin, sender, interim))
     }
 
     async fn open(&self, origin: &Origin) -> io::Result<Opened> {
@@ -216,9 +252,29 @@ impl Upstreams {
         // Small requests must not wait for the acknowledgement of the one before.
         tcp.set_nodelay(true)?;
         match &origin.tls {
-            None => handshake(tcp).await,
-            Some(name) => handshake(self.tls.connect(name.clone(), tcp).await?).await,
+            None => self.handshake(tcp).await,
+            Some(name) => self.handshake(self.tls.connect(name.clone(), tcp).await?).await,
         }
+    }
+
+    async fn handshake<I>(&self, io: I) -> io::Result<Opened>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let interim = Arc::new(Interim::default());
+        let write_silence = Silence::new(self.timeouts.response_head);
+        let io = TokioIo::new(OriginIo { io, interim: Arc::clone(&interim), write_silence });
+        let (sender, connection) = http1::Builder::new()
+            .preserve_header_case(true)
+            .max_buf_size(RESPONSE_HEAD_BYTES_MAX)
+            .handshake(io)
+            .await
+            .map_err(io::Error::other)?;
+        // The error, if any, reaches whoever waits for the response; an idle connection that ends is just gone.
+        tokio::task::spawn_local(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        Ok((sender, interim))
     }
 }
 
@@ -229,9 +285,14 @@ struct Failed {
 
 /// A request that failed because its own body did is the client's doing, not the origin's.
 fn blame(origin: &Origin, error: hyper::Error) -> FetchError {
-    match std::error::Error::source(&error).and_then(|source| source.downcast_ref::<BodyError>()) {
+    let source = std::error::Error::source(&error);
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+    match source.and_then(|source| source.downcast_ref::<BodyError>()) {
         Some(BodyError::Silent) => FetchError::ClientBodyTimeout,
         Some(_) => FetchError::BadRequest { why: "the request body broke off" },
+        None if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) => {
+            FetchError::HeadTimeout { origin: origin.url.clone() }
+        }
         None => FetchError::Origin { origin: origin.url.clone(), source: error },
     }
 }
@@ -242,25 +303,6 @@ fn closed_while_idle(error: &hyper::Error) -> bool {
 }
 
 type Opened = (http1::SendRequest<RequestBody>, Arc<Interim>);
-
-async fn handshake<I>(io: I) -> io::Result<Opened>
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let interim = Arc::new(Interim::default());
-    let io = TokioIo::new(OriginIo { io, interim: Arc::clone(&interim) });
-    let (sender, connection) = http1::Builder::new()
-        .preserve_header_case(true)
-        .max_buf_size(RESPONSE_HEAD_BYTES_MAX)
-        .handshake(io)
-        .await
-        .map_err(io::Error::other)?;
-    // The error, if any, reaches whoever waits for the response; an idle connection that ends is just gone.
-    tokio::task::spawn_local(async move {
-        let _ = connection.with_upgrades().await;
-    });
-    Ok((sender, interim))
-}
 
 /// Counts the interim responses of a connection's current request; hyper itself passes over them without end.
 #[derive(Default)]
@@ -280,10 +322,11 @@ impl Interim {
     }
 }
 
-/// A connection to an origin that ends when it floods.
+/// A connection to an origin that ends when it floods, or takes nothing of what is written.
 struct OriginIo<I> {
     io: I,
     interim: Arc<Interim>,
+    write_silence: Silence,
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for OriginIo<I> {
@@ -298,7 +341,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for OriginIo<I> {
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for OriginIo<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.write_silence.limit_write(cx, written)
     }
 
     fn poll_write_vectored(
@@ -306,7 +351,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for OriginIo<I> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.write_silence.limit_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -68,7 +68,7 @@ fn record(number: usize) -> UsageRecord {
     UsageRecord {
         id: "an id".into(),
         source: "//example.org/ledger".into(),
-        time_micros: NOW * 1_000_000,
+        time_micros: (NOW + number as i64 / 1_000) * 1_000_000,
         crawler: "ExampleBot".into(),
         operator: "example-labs".into(),
         purpose: "train".into(),

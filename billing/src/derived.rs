@@ -104,6 +104,7 @@ impl Derived {
     /// Call it once, right before the record is encoded, with the rule's `repeat_free_secs` (0 where no price is
     /// asked). If the record turns out not to be durable, [`Derived::forget`] what it returns.
     pub fn close(&self, record: &mut UsageRecord, repeat_free_secs: u64) -> Closing {
+        record.cut(); // the entry's version is this one
         let version = Version::of(record);
         record.repeat =
             version.as_ref().is_some_and(|version| self.repeats.check_and_insert(version, repeat_free_secs));

@@ -258,16 +258,17 @@ impl Repeats {
     /// Appends the durable keys, the oldest first: for each 16 bytes of key, and as little-endian `u32` when it was
     /// paid and when it was quoted last.
     pub fn save(&self, out: &mut Vec<u8>) {
-        let order = lock(&self.order);
-        out.reserve(order.keys * ENTRY_BYTES);
-        for (key, seconds) in &order.places {
-            let purchase = self.shard(key).durable.get(key).copied();
-            // A place where it is not the latest is stale: it was bought again.
-            if let Some(purchase) = purchase.filter(|it| it.latest() == *seconds) {
-                out.extend_from_slice(key);
-                out.extend_from_slice(&purchase.paid.to_le_bytes());
-                out.extend_from_slice(&purchase.quoted.to_le_bytes());
-            }
+        let mut keys: Vec<(Key, Purchase)> = Vec::with_capacity(self.len());
+        for shard in &self.shards {
+            // A copy of one shard is all that anybody waits for.
+            keys.extend(lock(shard).durable.iter().map(|(key, purchase)| (*key, *purchase)));
+        }
+        keys.sort_unstable_by_key(|(key, purchase)| (purchase.latest(), *key));
+        out.reserve(keys.len() * ENTRY_BYTES);
+        for (key, purchase) in keys {
+            out.extend_from_slice(&key);
+            out.extend_from_slice(&purchase.paid.to_le_bytes());
+            out.extend_from_slice(&purchase.quoted.to_le_bytes());
         }
     }
 

@@ -130,6 +130,32 @@ fn slices_are_never_cheaper_than_the_whole() {
 }
 
 #[test]
+fn a_text_that_the_ledger_cuts_names_the_same_version() {
+    // The key is made at the close and again from the entry, where long texts are cut: both must be the same.
+    let long = |what: &str| format!("{what}{}", "x".repeat(20_000));
+    for change in [
+        |record: &mut UsageRecord, long: String| record.etag = Some(long),
+        |record: &mut UsageRecord, long: String| record.url = long,
+        |record: &mut UsageRecord, long: String| record.operator = long,
+        |record: &mut UsageRecord, long: String| {
+            record.content_range = Some(long);
+            (record.status, record.unit) = (206, Some("MB".into()));
+        },
+    ] {
+        let derived = derived();
+        let fetch_of = |text, hour: i64| {
+            let mut record = UsageRecord { price_nano: Some(1_000_000), ..record("/a", NOW + hour * 3_600) };
+            change(&mut record, text);
+            fetch(&derived, record, DAY)
+        };
+        assert!(fetch_of(long("a"), 0) > 0);
+        assert_eq!(fetch_of(long("a"), 1), 0, "the same");
+        assert!(fetch_of(long("b"), 2) > 0, "another one");
+        assert!(fetch_of(long("a")[..19_999].to_owned(), 3) > 0, "one that differs in what was cut");
+    }
+}
+
+#[test]
 fn what_was_only_quoted_makes_no_bill_free() {
     let derived = derived();
     let quoted = UsageRecord { owed: false, ..record("/a", NOW) };

@@ -3,11 +3,13 @@
 //! A record is a CloudEvents 1.0 JSON object in RFC 8785 form; its bytes are the ledger entry. `docs/record-v1.md`
 //! documents every field. What is absent is left out; unknown keys are ignored by readers.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use crate::Outcome;
 use crate::entry::{self, Event};
-use crate::json::Object;
+use crate::json::{Object, bounded};
 
 /// One metered fetch, as it stands in the ledger (event type `ai.usage.fetch.v1`).
 ///
@@ -163,6 +165,24 @@ mod limit {
 }
 
 impl UsageRecord {
+    /// Cuts the texts that name a version of a work as [`UsageRecord::encode`] cuts them, so that what is derived from
+    /// the record is what is derived from its entry.
+    pub fn cut(&mut self) {
+        let texts = [
+            (Some(&mut self.operator), limit::NAME),
+            (Some(&mut self.url), limit::URL),
+            (self.etag.as_mut(), limit::ETAG),
+            (self.content_range.as_mut(), limit::NAME),
+        ];
+        for (text, limit) in texts {
+            if let Some(text) = text
+                && let Cow::Owned(cut) = bounded(text, limit)
+            {
+                *text = cut;
+            }
+        }
+    }
+
     /// The ledger entry: CloudEvents JSON in RFC 8785 form, at most 65,535 bytes.
     pub fn encode(&self) -> Vec<u8> {
         let event = Event {

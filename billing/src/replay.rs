@@ -49,8 +49,8 @@ const UNKNOWN_BOTS: usize = 8_192;
 /// What a log does not say of itself.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// The host of lines that name none.
-    pub host: String,
+    /// The host of lines that name none; where it is not told, `localhost` stands for it.
+    pub host: Option<String>,
     /// `http` or `https`, for lines that do not say.
     pub scheme: String,
     /// Proxies whose `X-Forwarded-For` is believed, beside those on local networks.
@@ -63,6 +63,7 @@ pub struct Settings {
 pub struct Replay<'p> {
     judges: Vec<Judge<'p>>,
     has_policy: bool,
+    has_host: bool,
     agents: Agents<Agent>,
     clock: Clock,
     lines: u64,
@@ -113,6 +114,7 @@ impl<'p> Replay<'p> {
         Replay {
             judges,
             has_policy: policy.is_some(),
+            has_host: settings.host.is_some(),
             agents: Agents::new(),
             clock: Clock::default(),
             lines: 0,
@@ -161,7 +163,7 @@ impl<'p> Replay<'p> {
         self.requests.bytes += event.bytes;
         self.first_secs = self.first_secs.min(event.time_secs);
         self.last_secs = self.last_secs.max(event.time_secs);
-        self.without_host += u64::from(event.host.is_empty());
+        self.without_host += u64::from(event.host.is_empty() && !self.has_host);
         self.without_user_agent += u64::from(event.user_agent.is_empty());
 
         let judges = &self.judges;

@@ -355,3 +355,12 @@ impl Gap {
         }
     }
 }
+
+/// `1 fetch`, `2 fetches`.
+fn counted(number: u64, noun: &str) -> String {
+    match noun {
+        _ if number == 1 => format!("1 {noun}"),
+        "fetch" => format!("{number} fetches"),
+        _ => format!("{number} {noun}s"),
+    }
+}

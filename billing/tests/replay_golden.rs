@@ -15,7 +15,7 @@ fn every_flavour_gives_the_report_that_was_looked_at() {
     let compiled = PolicySnapshot::compile(source, None, &mut |_, _| Err("nothing to include".into()));
     let policy = compiled.unwrap_or_else(|diagnostics| panic!("{}", policy::render(&diagnostics))).0;
     let registry = PolicySnapshot::observe_only();
-    let settings = Settings { host: "localhost".into(), scheme: "https".into(), ..Settings::default() };
+    let settings = Settings { scheme: "https".into(), ..Settings::default() };
 
     for name in ["combined.log", "nginx.json", "caddy.json", "cloudflare.json"] {
         let mut replay = Replay::new(Some(&policy), None, &registry, &settings);

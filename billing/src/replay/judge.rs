@@ -250,7 +250,8 @@ impl<'p> Judge<'p> {
 
     /// The work that is asked for; `None` if the path is ambiguous.
     fn work(&mut self, event: &Event<'_>) -> Option<u32> {
-        let host: &[u8] = if event.host.is_empty() { self.settings.host.as_bytes() } else { &event.host };
+        let host = self.settings.host.as_deref().unwrap_or("localhost");
+        let host: &[u8] = if event.host.is_empty() { host.as_bytes() } else { &event.host };
         let scheme: &[u8] =
             if event.scheme.is_empty() { self.settings.scheme.as_bytes() } else { &event.scheme };
         self.scratch.clear();

@@ -26,7 +26,7 @@ pub struct Report {
     pub first_skipped: Vec<Skipped>,
     /// Lines that stand for no request (broken handshakes and the like).
     pub not_requests: u64,
-    /// Requests whose line names no host.
+    /// Requests whose host neither their line nor the settings name.
     pub without_host: u64,
     /// Requests without a user agent.
     pub without_user_agent: u64,

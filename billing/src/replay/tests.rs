@@ -82,7 +82,7 @@ fn compile(text: &str) -> PolicySnapshot {
 }
 
 fn settings() -> Settings {
-    Settings { host: "news.example".into(), scheme: "https".into(), ..Settings::default() }
+    Settings { host: Some("news.example".into()), scheme: "https".into(), ..Settings::default() }
 }
 
 fn replayed(policy: Option<&PolicySnapshot>, against: Option<&PolicySnapshot>, lines: &[String]) -> Report {
@@ -460,6 +460,21 @@ charge = { price = "0.002 USD", per = "fetch", repeat_free = "1d" }
     let lines = [at(train, 400 * day), at(train, 0)].map(|fetch| fetch.combined());
     let sum = replayed(Some(&policy), None, &lines).policy.expect("a policy").sum();
     assert_eq!((sum.repeats, sum.amount_nano), (0, 4_000_000));
+}
+
+#[test]
+fn a_host_that_was_told_is_not_asked_for() {
+    let policy = &*COMPILED;
+    let line = r#"192.0.2.7 - - [22/Nov/2026:00:00:00 +0000] "GET / HTTP/1.1" 200 5 "-" "PayBot/1.0""#;
+    for (host, asks) in [(Some("news.example".to_owned()), false), (None, true)] {
+        let settings = Settings { host, ..settings() };
+        let mut replay = Replay::new(Some(policy), None, &REGISTRY, &settings);
+        replay.line("test", 1, Some(line.as_bytes()));
+        let report = replay.finish(&REGISTRY);
+        let host = if asks { "localhost" } else { "news.example" };
+        assert!(report.works[0].0.contains(host), "{:?}", report.works);
+        assert_eq!(report.to_text().contains("1 request names no host"), asks);
+    }
 }
 
 #[test]

@@ -266,8 +266,11 @@ fn caveats(out: &mut String, policy: &PolicyReport, report: &Report) {
     }
     if report.without_host > 0 {
         notes.push(format!(
-            "{} requests name no host: --host says which one it was, or rules for hosts do not match",
-            grouped(report.without_host)
+            "{} no host: --host says which one it was, or rules for hosts do not match",
+            match report.without_host {
+                1 => "1 request names".to_owned(),
+                many => format!("{} requests name", grouped(many)),
+            }
         ));
     }
     notes.push(

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use policy::decimal;
 
 use super::table::View;
-use super::{Line, Statement};
+use super::{Line, Statement, counted};
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --faint: #667; --rule: #ccd; --warn: #a30000; }
@@ -67,15 +67,15 @@ fn page(out: &mut String, statement: &Statement) -> fmt::Result {
     }
     writeln!(
         out,
-        "<p class=\"total\">{} {}</p>\n<p class=\"faint\">Exactly {} {} for {} fetches and {} bytes; {} requests were \
-         refused. At the asked prices all fetches come to {} {}; what is only observed or not agreed is not owed.</p>",
+        "<p class=\"total\">{} {}</p>\n<p class=\"faint\">Exactly {} {} for {} and {}; {} refused. \
+         At the asked prices all fetches come to {} {}; what is only observed or not agreed is not owed.</p>",
         statement.payable(),
         statement.currency,
         decimal(statement.total_nano),
         statement.currency,
-        statement.fetches,
-        statement.bytes,
-        statement.refused,
+        counted(statement.fetches, "fetch"),
+        counted(statement.bytes, "byte"),
+        counted(statement.refused, "request"),
         decimal(statement.quote_nano),
         statement.currency,
     )?;
@@ -177,12 +177,12 @@ fn gaps(out: &mut String, statement: &Statement) -> fmt::Result {
     for gap in &statement.gaps {
         writeln!(
             out,
-            "<li>{} to {}: {}. {} free or observed fetches passed, {} were refused (ledger entry {}).</li>",
+            "<li>{} to {}: {}. {} passed, free or observed; {} refused (ledger entry {}).</li>",
             Escaped(&gap.from),
             Escaped(&gap.to),
             Escaped(&gap.reason),
-            gap.fetches,
-            gap.refused,
+            counted(gap.fetches, "fetch"),
+            counted(gap.refused, "request"),
             gap.entry
         )?;
     }

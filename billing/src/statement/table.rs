@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use policy::decimal;
 
-use super::{Line, Statement};
+use super::{Line, Statement, counted};
 
 /// Ledger ranges that a terminal line shows; the JSON has all.
 const RANGES_SHOWN: usize = 3;
@@ -90,14 +90,14 @@ pub(super) fn write(statement: &Statement) -> String {
     }
     let _ = writeln!(
         out,
-        "\nTotal {} {} (to be paid: {} {}) for {} fetches, {} bytes; {} requests refused",
+        "\nTotal {} {} (to be paid: {} {}) for {}, {}; {} refused",
         decimal(statement.total_nano),
         statement.currency,
         statement.payable(),
         statement.currency,
-        statement.fetches,
-        statement.bytes,
-        statement.refused,
+        counted(statement.fetches, "fetch"),
+        counted(statement.bytes, "byte"),
+        counted(statement.refused, "request"),
     );
     if statement.quote_nano != statement.total_nano {
         let _ = writeln!(
@@ -110,8 +110,13 @@ pub(super) fn write(statement: &Statement) -> String {
     for gap in &statement.gaps {
         let _ = writeln!(
             out,
-            "Not metered from {} to {} ({}): {} free or observed fetches passed, {} were refused (entry {})",
-            gap.from, gap.to, gap.reason, gap.fetches, gap.refused, gap.entry
+            "Not metered from {} to {} ({}): {} passed, free or observed; {} refused (entry {})",
+            gap.from,
+            gap.to,
+            gap.reason,
+            counted(gap.fetches, "fetch"),
+            counted(gap.refused, "request"),
+            gap.entry
         );
     }
     let _ = writeln!(out, "Ledger: size {} root {}", statement.ledger_size, statement.ledger_root);

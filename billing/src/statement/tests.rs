@@ -109,6 +109,17 @@ fn refused_requests_are_no_fetches_and_sums_have_no_work() {
 }
 
 #[test]
+fn one_request_is_not_called_requests() {
+    let refused = metrics::Rollup { fetches: 1, ..rollup(0, true) };
+    let text = statement_of(vec![refused.encode(), record(4).encode()], query("2026-11"));
+    assert!(text.to_table().contains("for 1 fetch, "), "{}", text.to_table());
+    assert!(text.to_table().contains("; 1 request refused\n"), "{}", text.to_table());
+    assert!(text.to_html().contains("; 1 request refused."), "{}", text.to_html());
+    let text = statement_of(vec![rollup(0, true).encode()], query("2026-11"));
+    assert!(text.to_table().contains("for 0 fetches, 0 bytes; 17 requests refused\n"), "{}", text.to_table());
+}
+
+#[test]
 fn an_amount_that_does_not_follow_from_the_record_is_a_finding() {
     let honest = record(1);
     let mut raised = record(5);

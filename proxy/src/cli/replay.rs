@@ -45,9 +45,9 @@ pub(crate) struct Args {
     /// A directory with the operators' address lists, as `byline serve` names them.
     #[arg(long, value_name = "DIR")]
     lists: Option<PathBuf>,
-    /// The host of lines that name none.
-    #[arg(long, value_name = "NAME", default_value = "localhost")]
-    host: String,
+    /// The host of lines that name none [default: localhost].
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
     /// The scheme of lines that do not say.
     #[arg(long, value_name = "SCHEME", default_value = "https", value_parser = ["http", "https"])]
     scheme: String,

@@ -10,7 +10,7 @@ use e2e::origin::ok;
 use e2e::wait::{self, PATIENCE};
 use e2e::wire::End;
 use e2e::{Byline, Origin, Visit, ask, config, configured, get};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 
 /// One thread, so that everybody shares its connections, and every limit at one second.
 const SHORT: &str = "threads = 1\n[timeouts]\nrequest_head = \"1s\"\nbody_silence = \"1s\"\nconnect = \"1s\"\n\
@@ -112,7 +112,14 @@ fn a_chunked_body_after_an_answer_of_http_1_0() {
 
 /// An h2 client whose windows the test chooses.
 async fn connect(to: SocketAddr, window: u32) -> h2::client::SendRequest<Bytes> {
-    let tcp = TcpStream::connect(to).await.expect("a connection");
+    connect_from([127, 0, 0, 1], to, window).await
+}
+
+/// [`connect`] from an address of one's own.
+async fn connect_from(from: [u8; 4], to: SocketAddr, window: u32) -> h2::client::SendRequest<Bytes> {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from((from, 0))).expect("a loopback address");
+    let tcp = socket.connect(to).await.expect("a connection");
     let (send, connection) = h2::client::Builder::new()
         .initial_window_size(window)
         .initial_connection_window_size(1 << 24)
@@ -176,6 +183,44 @@ fn streams_of_which_nothing_is_read_are_cut() {
     assert!(outcomes.contains(&"\"aborted\"".to_owned()), "{outcomes:?}");
 }
 
+#[test]
+fn streams_of_which_nothing_is_read_do_not_keep_the_ledgers_slots() {
+    let origin = Origin::start(|visit| {
+        while let Some(request) = visit.head() {
+            let length = if request.target.ends_with("short") { 10 } else { 1_000_000 };
+            if visit.write(ok("", vec![b'x'; length])).is_err() {
+                return;
+            }
+        }
+    });
+    let more = format!("{}{SHORT}[ledger]\nqueue_entries = 4\n", config::POLICY);
+    let byline = configured(config::site(&origin.url(), &more)).policy(config::SHOP).start();
+    let priced = || {
+        let mut client = e2e::Client::connect_from(config::RICH, byline.listen);
+        client.ask(get("/every/short", config::RICH_AGENT)).status
+    };
+    assert_eq!(priced(), 200);
+    block_on(async {
+        let mut client = connect_from(config::RICH, byline.listen, 0).await;
+        let mut heads = Vec::new();
+        for n in 0..4 {
+            client = client.ready().await.expect("a connection");
+            let request = get_as("RichBot/1.0", &format!("/articles/{n}"));
+            let answer = client.send_request(request, true).expect("a stream").0;
+            heads.push(answer.await.expect("a head"));
+        }
+        assert!(heads.iter().all(|head| head.status() == 200), "{heads:?}");
+        assert_eq!(priced(), 503, "all slots are taken");
+        for head in heads {
+            assert!(
+                matches!(head.into_body().data().await, Some(Err(_))),
+                "a stream without a reader goes on"
+            );
+        }
+    });
+    wait::until_true("there is room again", PATIENCE, || priced() == 200);
+}
+
 /// Sends parts of a body that has no end until nobody takes them.
 fn endless(visit: &mut Visit) {
     visit.request();
@@ -221,7 +266,7 @@ fn a_stream_cannot_hide_behind_another_for_ever() {
 
 #[test]
 fn a_stream_that_is_read_slowly_is_not_cut() {
-    let origin = Origin::answering(ok("", vec![b'x'; 60_000]));
+    let origin = Origin::answering(ok("", vec![b'x'; 24_000]));
     let byline = start(&origin, SHORT);
     block_on(async {
         for agent in ["Mozilla/5.0", "GPTBot/1.2"] {
@@ -235,7 +280,7 @@ fn a_stream_that_is_read_slowly_is_not_cut() {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 body.flow_control().release_capacity(part.len()).expect("what was taken");
             }
-            assert_eq!(taken, 60_000, "{agent}");
+            assert_eq!(taken, 24_000, "{agent}");
         }
     });
 }

@@ -97,6 +97,7 @@ impl Streams {
 
     /// Drives a stream's task to its end, or until its client has taken nothing for too long.
     async fn drive(self: Rc<Self>, stream: Rc<Stream>, task: impl Future) {
+        let _open = Open::begin(&self);
         let mut task = pin!(task);
         let mut wait: Option<Wait> = None;
         std::future::poll_fn(|cx| {
@@ -117,7 +118,23 @@ impl Streams {
             wait.poll(&self, cx).map(|()| debug!("a stream of which nothing was read is cut"))
         })
         .await;
-        self.open.set(self.open.get() - 1);
+    }
+}
+
+/// A stream that counts as open, until it ends in whatever way.
+struct Open<'s>(&'s Streams);
+
+impl<'s> Open<'s> {
+    fn begin(streams: &'s Streams) -> Open<'s> {
+        streams.started.set(streams.started.get().wrapping_add(1));
+        streams.open.set(streams.open.get() + 1);
+        Open(streams)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
     }
 }
 
@@ -161,8 +178,6 @@ impl<F: Future + 'static> Executor<F> for StreamTasks {
     fn execute(&self, task: F) {
         let streams = Rc::clone(&self.0);
         let stream = streams.begun.take().unwrap_or_default();
-        streams.started.set(streams.started.get().wrapping_add(1));
-        streams.open.set(streams.open.get() + 1);
         tokio::task::spawn_local(streams.drive(stream, task));
     }
 }

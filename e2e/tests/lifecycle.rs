@@ -1,10 +1,63 @@
 //! Start, drain, stop: nobody is cut off who could have been served.
 
+use std::net::TcpStream;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use e2e::origin::ok;
 use e2e::wait::{self, PATIENCE};
 use e2e::{Origin, before, get};
+
+#[test]
+fn a_stop_waits_for_what_is_under_way() {
+    let (go, goes) = mpsc::channel::<()>();
+    let goes = std::sync::Mutex::new(goes);
+    let origin = Origin::start(move |visit| {
+        while let Some(request) = visit.request() {
+            if request.target == "/quick" {
+                let _ = visit.write(ok("", "quick"));
+                continue;
+            }
+            let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
+            let _ = goes.lock().expect("one visit at a time").recv_timeout(PATIENCE);
+            let _ = visit.write("-last");
+        }
+    });
+    for agent in ["Mozilla/5.0", "GPTBot/1.2"] {
+        let mut byline = before(origin.url()).start();
+        let mut idle = byline.client();
+        assert_eq!(idle.ask(get("/quick", "")).status, 200);
+        let mut client = byline.client();
+        client.send(get("/", &format!("User-Agent: {agent}\r\n")));
+        client.head().expect("a head");
+        byline.terminate();
+        wait::until_true("new connections are refused", PATIENCE, || {
+            TcpStream::connect(byline.listen).is_err()
+        });
+        assert!(idle.closed(), "an idle connection is let go");
+        assert!(byline.alive(), "it ended with a fetch under way");
+        go.send(()).expect("the origin waits");
+        assert_eq!(client.take(10), b"first-last");
+        let status = byline.wait_exit(PATIENCE);
+        assert!(status.success(), "{status}");
+        let expect = usize::from(agent.starts_with("GPT"));
+        assert_eq!(byline.records().len(), expect);
+        assert_eq!(byline.verify().code, 0);
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_connection_that_never_spoke() {
+    // Browsers and load balancers open connections ahead of need; each would hold up every restart.
+    let origin = Origin::answering(ok("", "x"));
+    let mut byline = before(origin.url()).start();
+    let mut silent = byline.client();
+    assert_eq!(byline.ask(get("/", "")).status, 200);
+    let asked = std::time::Instant::now();
+    byline.stop();
+    assert!(silent.closed());
+    assert!(asked.elapsed() < Duration::from_secs(10), "after {:?}", asked.elapsed());
+}
 
 #[test]
 fn a_stop_does_not_wait_for_ever() {

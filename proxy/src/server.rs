@@ -3,6 +3,7 @@
 //! A connection stays on the thread that accepted it, with that thread's connections to origins: nothing on the way of
 //! a request is shared but the policy, the ledger's queue and counters.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -79,6 +80,8 @@ pub(crate) async fn run(worker: Rc<Worker>, listeners: Arc<Vec<Bound>>, phase: w
     for task in accepting {
         let _ = task.await;
     }
+    // With the last thread's share the sockets close: who connects now is refused, and goes to a successor.
+    drop(listeners);
     let drained = worker.connections_ended();
     if tokio::time::timeout(worker.shared.options.timeouts.drain, drained).await.is_err() {
         warn!("connections were still open at the drain deadline and are cut");
@@ -131,7 +134,7 @@ async fn serve(
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     proxy_protocol: bool,
-    phase: watch::Receiver<Phase>,
+    mut phase: watch::Receiver<Phase>,
 ) -> Result<(), Failure> {
     let options = &worker.shared.options;
     // The last segment of a response must not wait for the client's acknowledgement.
@@ -143,7 +146,7 @@ async fn serve(
     let patience = options.timeouts.request_head;
     if proxy_protocol
         && trusted
-        && let Some(client) = tokio::time::timeout(patience, io.proxy_header()).await??
+        && let Some(client) = introduced(io.proxy_header(), patience, &mut phase).await?
     {
         let client = client.to_canonical();
         peer =
@@ -151,7 +154,7 @@ async fn serve(
     }
     match tls {
         Some(acceptor) => {
-            let io = tokio::time::timeout(patience, acceptor.accept(io)).await??;
+            let io = introduced(acceptor.accept(io), patience, &mut phase).await?;
             let session = io.get_ref().1;
             if let Some(name) = session.server_name() {
                 let site = worker.shared.sites.origin(&name.to_ascii_lowercase());
@@ -161,9 +164,22 @@ async fn serve(
             speak(worker, io, h2, peer, phase).await
         }
         None => {
-            let h2 = tokio::time::timeout(patience, io.speaks_h2()).await??;
+            let h2 = introduced(io.speaks_h2(), patience, &mut phase).await?;
             speak(worker, io, h2, peer, phase).await
         }
+    }
+}
+
+/// What comes before the first request. A client that has not said enough when draining begins has nothing to lose.
+async fn introduced<T>(
+    step: impl Future<Output = io::Result<T>>,
+    patience: Duration,
+    phase: &mut watch::Receiver<Phase>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        step = tokio::time::timeout(patience, step) => Ok(step??),
+        _ = phase.wait_for(|phase| *phase != Phase::Serving) => Err("closed to drain".into()),
     }
 }
 

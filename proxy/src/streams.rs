@@ -75,7 +75,8 @@ impl Streams {
             let stream = Rc::<Stream>::default();
             // hyper calls the service and starts the task of the stream without anything in between.
             *streams.begun.borrow_mut() = Some(Rc::clone(&stream));
-            let answer = service.call(request);
+            // On the heap: hyper, the task and the runtime each move what they are given, and a fetch is large.
+            let answer = Box::pin(service.call(request));
             async move { Ok(answer.await?.map(|body| Watched { body, stream })) }
         })
     }

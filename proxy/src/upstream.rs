@@ -216,10 +216,9 @@ impl Upstreams {
             if sender.is_closed() {
                 continue;
             }
-            if !sender.is_ready() {
-                // Its task may only need its turn; no request waits for more than that.
-                tokio::task::yield_now().await;
-            }
+            // Its task gets its turn first: to become ready, or to find bytes that nobody asked for. These would else be
+            // taken for the answer to the next request. No request waits for more than that.
+            tokio::task::yield_now().await;
             if sender.is_ready() {
                 return Some(self.lease(origin, sender, interim));
             }

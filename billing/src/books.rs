@@ -152,7 +152,7 @@ impl Books {
             return Err(BooksError::NewerSchema { found, known: schema::VERSION });
         }
         if found != schema::VERSION {
-            books.begin_again()?;
+            books.begin_again(|found| found != schema::VERSION)?;
         }
         Ok(books)
     }
@@ -164,7 +164,7 @@ impl Books {
     pub fn rebuild(state: &Path) -> Result<Books, BooksError> {
         let mut books = match Books::open_as_is(state) {
             Ok(mut books) => {
-                books.begin_again()?;
+                books.begin_again(|_| true)?;
                 books
             }
             Err(error @ BooksError::NoLedger { .. }) => return Err(error),
@@ -251,12 +251,15 @@ impl Books {
         Ok(write::Cursor::load(&self.connection).map_err(self.sql())?.frontier)
     }
 
-    /// Drops everything and makes empty tables, in one transaction.
-    fn begin_again(&mut self) -> Result<(), BooksError> {
+    /// Drops everything and makes empty tables, in one transaction, if the schema's version still asks for it under the
+    /// lock: of several who open new books at once, the first begins them and the others find them begun.
+    fn begin_again(&mut self, wanted: impl Fn(i64) -> bool) -> Result<(), BooksError> {
         let fail = self.sql();
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&fail)?;
-        schema::create(&transaction).map_err(&fail)?;
+        if wanted(schema::version(&transaction).map_err(&fail)?) {
+            schema::create(&transaction).map_err(&fail)?;
+        }
         transaction.commit().map_err(&fail)
     }
 

@@ -1,16 +1,17 @@
-//! The way in: slots, the queue between callers and the writer thread, and that thread.
+//! The way in, and the thread that owns the files.
 //!
 //! A caller reserves a [`Slot`] before it starts what it will have to record; from then on there is room for its
-//! entry. The queue is bounded by slots, not by waiting: [`Appender::reserve`] answers at once.
+//! entry. [`Appender::reserve`] never waits.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
-use std::{io, mem};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use super::queue::{Job, Queue, Slot};
+use super::sync::thread::{self, JoinHandle};
+use super::sync::{Instant, Mutex, lock};
 use crate::disk::{Disk, RealDisk};
 use crate::merkle::Hash;
 use crate::recovery::{OpenError, Recovery};
@@ -59,7 +60,7 @@ impl Ledger {
             Some(error) => state.pause(&error),
             None => Mode::Ready,
         };
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("ledger-writer".into())
             .spawn(move || state.run(mode))
             .map_err(|source| OpenError::Io { what: "writer thread".into(), source })?;
@@ -81,8 +82,7 @@ impl Ledger {
 
     fn stop(&mut self) -> Option<Result<Checkpoint, CloseError>> {
         let thread = self.thread.take()?;
-        self.shared.queue().closing = true;
-        self.shared.wake.notify_one();
+        self.shared.queue.close();
         Some(
             thread
                 .join()
@@ -113,11 +113,8 @@ impl Appender {
             Status::Poisoned { reason } => return Err(Unavailable::Poisoned { reason }),
             Status::Closed => return Err(Unavailable::Closed),
         }
-        let capacity = self.shared.capacity;
-        let taken = self.shared.slots.fetch_add(1, Ordering::AcqRel);
-        // The permit exists before the check, so that refusing gives the slot back like any other end.
-        let permit = Permit { shared: Arc::clone(&self.shared) };
-        if taken >= capacity { Err(Unavailable::QueueFull { capacity }) } else { Ok(Slot { permit }) }
+        let queue = &self.shared.queue;
+        queue.reserve().ok_or(Unavailable::QueueFull { capacity: queue.capacity() })
     }
 
     /// Whether appends are accepted, and if not, why.
@@ -128,40 +125,10 @@ impl Appender {
     /// The ledger in figures.
     pub fn stats(&self) -> Stats {
         let mut stats = lock(&self.shared.stats).clone();
-        stats.queue_depth = self.shared.slots.load(Ordering::Acquire);
-        stats.queue_capacity = self.shared.capacity;
-        stats.accepted = self.shared.accepted.load(Ordering::Acquire);
+        let queue = &self.shared.queue;
+        (stats.queue_depth, stats.queue_capacity) = (queue.depth(), queue.capacity());
+        stats.accepted = queue.accepted();
         stats
-    }
-}
-
-/// Room for one entry. Dropping it gives the room back.
-pub struct Slot {
-    permit: Permit,
-}
-
-impl Slot {
-    /// Appends an entry. `ack` is called exactly once: after the sync, on the writer thread, so it must be
-    /// quick and must not wait for the ledger; on the calling thread if the entry is refused at once (its length,
-    /// or a ledger that is closed).
-    pub fn append(self, entry: Vec<u8>, ack: impl FnOnce(Result<Position, AppendError>) + Send + 'static) {
-        if entry.is_empty() || entry.len() > ENTRY_BYTES_MAX {
-            return ack(Err(AppendError::Length { bytes: entry.len() }));
-        }
-        let shared = Arc::clone(&self.permit.shared);
-        let job = Job { entry, ack: Box::new(ack), permit: self.permit };
-        let mut queue = shared.queue();
-        if queue.stopped {
-            drop(queue);
-            return job.finish(Err(AppendError::Closed));
-        }
-        shared.accepted.fetch_add(1, Ordering::AcqRel);
-        queue.jobs.push(job);
-        let wake = mem::take(&mut queue.writer_waits);
-        drop(queue);
-        if wake {
-            shared.wake.notify_one();
-        }
     }
 }
 
@@ -288,95 +255,22 @@ pub struct Stats {
 #[cfg(test)]
 mod tests;
 
-type Ack = Box<dyn FnOnce(Result<Position, AppendError>) + Send>;
-
-/// An entry on its way, with the slot that it keeps until it is answered.
-struct Job {
-    entry: Vec<u8>,
-    ack: Ack,
-    permit: Permit,
-}
-
-impl Job {
-    /// Answers the caller. A panic in a caller's code is the caller's: the writer goes on.
-    fn finish(self, result: Result<Position, AppendError>) {
-        let Job { ack, permit, .. } = self;
-        drop(permit); // first, so that who waits for the answer finds the slot free
-        let _ = catch_unwind(AssertUnwindSafe(move || ack(result)));
-    }
-}
-
-impl AsRef<[u8]> for Job {
-    fn as_ref(&self) -> &[u8] {
-        &self.entry
-    }
-}
-
-struct Permit {
-    shared: Arc<Shared>,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.shared.slots.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// What callers and the writer thread share.
 struct Shared {
-    capacity: usize,
-    slots: AtomicUsize,
-    accepted: AtomicU64,
-    queue: Mutex<Queue>,
-    wake: Condvar,
+    queue: Arc<Queue>,
     status: Mutex<Status>,
     stats: Mutex<Stats>,
-}
-
-#[derive(Default)]
-struct Queue {
-    jobs: Vec<Job>,
-    /// The writer sleeps: whoever adds a job wakes it.
-    writer_waits: bool,
-    closing: bool,
-    /// The writer is gone: nobody would answer a job.
-    stopped: bool,
 }
 
 impl Shared {
     fn new(options: &Options, writer: &Writer) -> Shared {
         let shared = Shared {
-            capacity: options.queue_entries,
-            slots: AtomicUsize::new(0),
-            accepted: AtomicU64::new(0),
-            queue: Mutex::default(),
-            wake: Condvar::new(),
+            queue: Arc::new(Queue::new(options.queue_entries)),
             status: Mutex::new(Status::Ready),
             stats: Mutex::default(),
         };
         shared.describe(writer, |_| {});
         shared
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        lock(&self.queue)
-    }
-
-    /// Moves the waiting jobs into `jobs` once there are any, the ledger is being closed, or it is `until`.
-    /// Returns whether it is being closed.
-    fn take(&self, jobs: &mut Vec<Job>, until: Option<Instant>) -> bool {
-        let mut queue = self.queue();
-        while queue.jobs.is_empty() && !queue.closing {
-            queue.writer_waits = true;
-            queue = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                None => self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => break,
-                Some(wait) => self.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0,
-            };
-        }
-        queue.writer_waits = false;
-        mem::swap(&mut queue.jobs, jobs);
-        queue.closing
     }
 
     fn describe(&self, writer: &Writer, change: impl FnOnce(&mut Stats)) {
@@ -390,11 +284,6 @@ impl Shared {
     fn set_status(&self, status: Status) {
         *lock(&self.status) = status;
     }
-}
-
-/// Nothing that can panic runs under these locks but the allocator, so what they guard is always whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The thread that owns the files.
@@ -431,11 +320,7 @@ impl WriterThread {
         };
         self.shared.set_status(status);
         self.refuse(&error);
-        {
-            let mut queue = self.shared.queue();
-            queue.stopped = true;
-            mem::swap(&mut queue.jobs, &mut self.jobs);
-        }
+        self.shared.queue.stop(&mut self.jobs);
         self.refuse(&AppendError::Closed);
         result
     }
@@ -443,10 +328,10 @@ impl WriterThread {
     fn serve(&mut self, mut mode: Mode) -> Result<Checkpoint, CloseError> {
         loop {
             if self.last_batch > 1 && matches!(mode, Mode::Ready) {
-                std::thread::sleep(self.gather);
+                thread::sleep(self.gather);
             }
             let until = if let Mode::Paused { probe_at, .. } = &mode { Some(*probe_at) } else { None };
-            let closing = self.shared.take(&mut self.jobs, until);
+            let closing = self.shared.queue.take(&mut self.jobs, until);
             let done = closing && self.jobs.is_empty();
             mode = match mode {
                 Mode::Ready => self.append(),

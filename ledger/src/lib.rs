@@ -50,19 +50,22 @@ mod crash;
 mod disk;
 mod mark;
 pub mod merkle;
+mod queue;
 mod reader;
 mod recovery;
 mod segment;
 #[cfg(test)]
 mod sim;
+mod sync;
 mod verify;
 mod writer;
 
 use std::time::{Duration, SystemTime};
 
-pub use appender::{AppendError, Appender, CloseError, Ledger, Slot, Stats, Status, Unavailable};
+pub use appender::{AppendError, Appender, CloseError, Ledger, Stats, Status, Unavailable};
 pub use checkpoint::Checkpoint;
 pub use disk::{Access, Disk, DiskFile, RealDisk};
+pub use queue::Slot;
 pub use reader::{ReadError, Reader};
 pub use recovery::{OpenError, Recovery};
 pub use verify::{Verdict, verify, verify_on};

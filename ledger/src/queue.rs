@@ -1,0 +1,164 @@
+//! The queue between callers and the writer thread.
+//!
+//! It is bounded by slots, not by waiting: who has a [`Slot`] has room for its entry, and handing it in never blocks.
+//! The writer sleeps on a condition variable; only who finds it asleep pays for waking it.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::appender::AppendError;
+use super::sync::{self, AtomicU64, AtomicUsize, Condvar, Instant, Mutex, Ordering, PoisonError, lock};
+use crate::{ENTRY_BYTES_MAX, Position};
+
+/// Room for one entry. Dropping it gives the room back.
+pub struct Slot {
+    permit: Permit,
+}
+
+impl Slot {
+    /// Appends an entry. `ack` is called exactly once: after the sync, on the writer thread, so it must be
+    /// quick and must not wait for the ledger; on the calling thread if the entry is refused at once (its length,
+    /// or a ledger that is closed).
+    pub fn append(self, entry: Vec<u8>, ack: impl FnOnce(Result<Position, AppendError>) + Send + 'static) {
+        if entry.is_empty() || entry.len() > ENTRY_BYTES_MAX {
+            return ack(Err(AppendError::Length { bytes: entry.len() }));
+        }
+        let queue = Arc::clone(&self.permit.queue);
+        queue.hand_in(Job { entry, ack: Box::new(ack), permit: self.permit });
+    }
+}
+
+type Ack = Box<dyn FnOnce(Result<Position, AppendError>) + Send>;
+
+/// An entry on its way, with the slot that it keeps until it is answered.
+pub(crate) struct Job {
+    entry: Vec<u8>,
+    ack: Ack,
+    permit: Permit,
+}
+
+impl Job {
+    /// Answers the caller. A panic in a caller's code is the caller's: the writer goes on.
+    pub(crate) fn finish(self, result: Result<Position, AppendError>) {
+        let Job { ack, permit, .. } = self;
+        drop(permit); // first, so that who waits for the answer finds the slot free
+        let _ = catch_unwind(AssertUnwindSafe(move || ack(result)));
+    }
+}
+
+impl AsRef<[u8]> for Job {
+    fn as_ref(&self) -> &[u8] {
+        &self.entry
+    }
+}
+
+struct Permit {
+    queue: Arc<Queue>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.queue.slots.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The slots, and the jobs that wait for the writer.
+pub(crate) struct Queue {
+    capacity: usize,
+    slots: AtomicUsize,
+    accepted: AtomicU64,
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: Vec<Job>,
+    /// The writer sleeps: whoever adds a job wakes it.
+    writer_waits: bool,
+    closing: bool,
+    /// The writer is gone: nobody would answer a job.
+    stopped: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(capacity: usize) -> Queue {
+        Queue {
+            capacity,
+            slots: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// How many slots there are.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How many slots are in use: reserved, waiting, or being written.
+    pub(crate) fn depth(&self) -> usize {
+        self.slots.load(Ordering::Acquire)
+    }
+
+    /// How many entries were handed in.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Acquire)
+    }
+
+    /// Takes a slot, if one is free.
+    pub(crate) fn reserve(self: &Arc<Queue>) -> Option<Slot> {
+        let taken = self.slots.fetch_add(1, Ordering::AcqRel);
+        // The permit exists before the check, so that refusing gives the slot back like any other end.
+        let permit = Permit { queue: Arc::clone(self) };
+        (taken < self.capacity).then_some(Slot { permit })
+    }
+
+    fn hand_in(&self, job: Job) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.stopped {
+            drop(waiting);
+            return job.finish(Err(AppendError::Closed));
+        }
+        self.accepted.fetch_add(1, Ordering::AcqRel);
+        waiting.jobs.push(job);
+        let wake = mem::take(&mut waiting.writer_waits);
+        drop(waiting);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Moves the waiting jobs into `jobs` once there are any, the ledger is being closed, or it is `until`.
+    /// Returns whether it is being closed.
+    pub(crate) fn take(&self, jobs: &mut Vec<Job>, until: Option<Instant>) -> bool {
+        let mut waiting = lock(&self.waiting);
+        while waiting.jobs.is_empty() && !waiting.closing {
+            waiting.writer_waits = true;
+            waiting = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => break,
+                Some(wait) => sync::wait_timeout(&self.wake, &self.waiting, waiting, wait),
+            };
+        }
+        waiting.writer_waits = false;
+        mem::swap(&mut waiting.jobs, jobs);
+        waiting.closing
+    }
+
+    /// Tells the writer to write what waits, and to stop.
+    pub(crate) fn close(&self) {
+        lock(&self.waiting).closing = true;
+        self.wake.notify_one();
+    }
+
+    /// Nobody takes jobs any more: moves those that still wait into `jobs`; later ones are answered at once.
+    pub(crate) fn stop(&self, jobs: &mut Vec<Job>) {
+        let mut waiting = lock(&self.waiting);
+        waiting.stopped = true;
+        mem::swap(&mut waiting.jobs, jobs);
+    }
+}

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::queue::{Job, Queue, Slot};
+use super::queue::{Ack, Job, Queue, Slot};
 use super::sync::thread::{self, JoinHandle};
 use super::sync::{Instant, Mutex, lock};
 use crate::disk::{Disk, RealDisk};
@@ -115,6 +115,17 @@ impl Appender {
         }
         let queue = &self.shared.queue;
         queue.reserve().ok_or(Unavailable::QueueFull { capacity: queue.capacity() })
+    }
+
+    /// Appends several entries as [`Slot::append`] does one, for one lock and at most one wake of the writer: for a
+    /// thread that has closed more than one fetch by the time it looks. They get consecutive indexes, in this order, and
+    /// may still end up in more than one commit.
+    ///
+    /// # Panics
+    ///
+    /// If a slot is another ledger's.
+    pub fn append_all(&self, entries: impl IntoIterator<Item = (Slot, Vec<u8>, Ack)>) {
+        self.shared.queue.hand_in_all(entries);
     }
 
     /// Whether appends are accepted, and if not, why.

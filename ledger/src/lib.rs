@@ -65,7 +65,7 @@ use std::time::{Duration, SystemTime};
 pub use appender::{AppendError, Appender, CloseError, Ledger, Stats, Status, Unavailable};
 pub use checkpoint::Checkpoint;
 pub use disk::{Access, Disk, DiskFile, RealDisk};
-pub use queue::Slot;
+pub use queue::{Ack, Slot};
 pub use reader::{ReadError, Reader};
 pub use recovery::{OpenError, Recovery};
 pub use verify::{Verdict, verify, verify_on};

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::appender::AppendError;
-use super::sync::{self, AtomicU64, AtomicUsize, Condvar, Instant, Mutex, Ordering, PoisonError, lock};
+use super::sync::{
+    self, AtomicU64, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, Ordering, PoisonError, lock,
+};
 use crate::{ENTRY_BYTES_MAX, Position};
 
 /// Room for one entry. Dropping it gives the room back.
@@ -22,15 +24,15 @@ impl Slot {
     /// quick and must not wait for the ledger; on the calling thread if the entry is refused at once (its length,
     /// or a ledger that is closed).
     pub fn append(self, entry: Vec<u8>, ack: impl FnOnce(Result<Position, AppendError>) + Send + 'static) {
-        if entry.is_empty() || entry.len() > ENTRY_BYTES_MAX {
-            return ack(Err(AppendError::Length { bytes: entry.len() }));
-        }
         let queue = Arc::clone(&self.permit.queue);
-        queue.hand_in(Job { entry, ack: Box::new(ack), permit: self.permit });
+        if let Some(job) = Job::new(self, entry, Box::new(ack)) {
+            queue.hand_in(job);
+        }
     }
 }
 
-type Ack = Box<dyn FnOnce(Result<Position, AppendError>) + Send>;
+/// Hears what became of an entry; see [`Slot::append`].
+pub type Ack = Box<dyn FnOnce(Result<Position, AppendError>) + Send>;
 
 /// An entry on its way, with the slot that it keeps until it is answered.
 pub(crate) struct Job {
@@ -40,6 +42,17 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// A job for the queue; an entry of a length that cannot be is refused at once.
+    fn new(slot: Slot, entry: Vec<u8>, ack: Ack) -> Option<Job> {
+        let job = Job { entry, ack, permit: slot.permit };
+        let bytes = job.entry.len();
+        if (1..=ENTRY_BYTES_MAX).contains(&bytes) {
+            return Some(job);
+        }
+        job.finish(Err(AppendError::Length { bytes }));
+        None
+    }
+
     /// Answers the caller. A panic in a caller's code is the caller's: the writer goes on.
     pub(crate) fn finish(self, result: Result<Position, AppendError>) {
         let Job { ack, permit, .. } = self;
@@ -125,9 +138,32 @@ impl Queue {
         }
         self.accepted.fetch_add(1, Ordering::AcqRel);
         waiting.jobs.push(job);
-        let wake = mem::take(&mut waiting.writer_waits);
+        self.wake(waiting);
+    }
+
+    /// Hands in several entries under one lock and with at most one wake. Their indexes are in this order.
+    pub(crate) fn hand_in_all(self: &Arc<Queue>, entries: impl IntoIterator<Item = (Slot, Vec<u8>, Ack)>) {
+        let jobs = entries.into_iter().filter_map(|(slot, entry, ack)| {
+            assert!(Arc::ptr_eq(self, &slot.permit.queue), "the slot is another ledger's");
+            Job::new(slot, entry, ack)
+        });
+        // All of it before the lock: what the iterator and refused callers do is not the queue's time.
+        let mut jobs: Vec<Job> = jobs.collect();
+        let mut waiting = lock(&self.waiting);
+        if waiting.stopped {
+            drop(waiting);
+            return jobs.into_iter().for_each(|job| job.finish(Err(AppendError::Closed)));
+        }
+        self.accepted.fetch_add(jobs.len() as u64, Ordering::AcqRel);
+        waiting.jobs.append(&mut jobs);
+        self.wake(waiting);
+    }
+
+    /// Wakes the writer, if it sleeps, for what was added under this lock.
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let sleeps = mem::take(&mut waiting.writer_waits);
         drop(waiting);
-        if wake {
+        if sleeps {
             self.wake.notify_one();
         }
     }

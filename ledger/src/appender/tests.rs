@@ -74,6 +74,31 @@ fn what_arrives_during_a_sync_is_the_next_batch() {
 }
 
 #[test]
+fn entries_handed_in_together_stay_together() {
+    let (ledger, appender) = open(&SimDisk::new(), ());
+    let (sender, receiver) = channel();
+    let entry = |entry: &[u8]| {
+        let sender = sender.clone();
+        let ack: Ack = Box::new(move |result| sender.send(result).unwrap());
+        (appender.reserve().unwrap(), entry.to_vec(), ack)
+    };
+    appender.append_all([entry(b"one"), entry(b""), entry(b"two"), entry(b"three")]);
+    assert!(matches!(receiver.recv().unwrap(), Err(AppendError::Length { bytes: 0 })));
+    let indexes: Vec<u64> = receiver.iter().take(3).map(|result| result.unwrap().index).collect();
+    assert_eq!(indexes, [0, 1, 2]);
+    let stats = appender.stats();
+    assert_eq!((stats.commits, stats.accepted, stats.queue_depth), (1, 3, 0));
+    appender.append_all([]);
+
+    let late = [entry(b"four"), entry(b"five")];
+    ledger.close().unwrap();
+    appender.append_all(late);
+    let refused: Vec<_> = receiver.iter().take(2).collect();
+    assert!(refused.iter().all(|result| matches!(result, Err(AppendError::Closed))), "{refused:?}");
+    assert_eq!(appender.stats().queue_depth, 0);
+}
+
+#[test]
 fn slots_bound_the_queue_and_come_back() {
     let (ledger, appender) = open(&SimDisk::new(), ());
     let mut slots: Vec<Slot> = (0..8).map(|_| appender.reserve().unwrap()).collect();

@@ -3,6 +3,7 @@
 //! Metrics watch; the ledger counts. Nothing here does I/O or reads a clock, and no sum of money is made here but the
 //! plain sums of a [`Rollup`].
 
+mod digest;
 mod entry;
 mod json;
 mod meter;
@@ -14,8 +15,9 @@ mod telemetry;
 mod time;
 mod words;
 
+pub use digest::sha256_many;
 pub use entry::{Entry, Gap, NodeStart, PolicyPart};
-pub use meter::{Meter, Metered, WORDS_TIME_MAX, WordOptions};
+pub use meter::{KEPT_BYTES_MAX, Meter, Metered, WORDS_TIME_MAX, WordOptions};
 pub use outcome::Outcome;
 pub use record::{RecordError, Rollup, UsageRecord};
 pub use rollup::{RolledFetch, Rollups};

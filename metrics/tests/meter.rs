@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::Write;
 use std::time::Duration;
 
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use metrics::{Meter, Metered, WORDS_TIME_MAX, WordOptions};
@@ -56,6 +57,36 @@ fn bytes_and_digest_are_those_of_the_wire() {
     assert_eq!((metered.bytes, metered.words, metered.words_capped), (11, None, false));
     assert_eq!(metered.digest().unwrap(), "sha-256=:uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=:");
     assert_eq!(Meter::start(None).finish().digest(), None);
+}
+
+#[test]
+fn bodies_that_are_finished_together_read_as_they_do_alone() {
+    let pages: Vec<Vec<u8>> = [0, 1, 63, 64, 1000, 10_000, 65_535, 65_536, 65_537, 200_000, 5, 0]
+        .into_iter()
+        .map(|length| PAGE.iter().copied().cycle().take(length).collect())
+        .collect();
+    for piece in [1, 100, 16_384, usize::MAX] {
+        let options = WordOptions { content_encoding: None, content_type: Some("text/html") };
+        let alone: Vec<Metered> = pages.iter().map(|page| meter(page, None, "text/html", piece)).collect();
+        let together = |kept: &dyn Fn(usize) -> bool| {
+            let start = |page: &Vec<u8>| {
+                let mut meter = Meter::start(Some(options));
+                for (at, piece) in page.chunks(piece).enumerate() {
+                    if kept(at) {
+                        meter.keep_timed(Bytes::copy_from_slice(piece), || Duration::ZERO);
+                    } else {
+                        meter.observe_timed(piece, || Duration::ZERO);
+                    }
+                }
+                meter
+            };
+            Meter::finish_all(pages.iter().map(start).collect())
+        };
+        assert_eq!(together(&|_| true), alone, "held, in pieces of {piece}");
+        assert_eq!(together(&|_| false), alone, "streamed, in pieces of {piece}");
+        assert_eq!(together(&|at| at < 3), alone, "held at first, in pieces of {piece}");
+        assert_eq!(together(&|at| at % 2 == 1), alone, "by turns, in pieces of {piece}");
+    }
 }
 
 #[test]

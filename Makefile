@@ -59,6 +59,10 @@ acceptance: deps release ## the same on whole sites and five million log lines
 	@$(PYTHON) e2e/acceptance/run.py --binary $(TARGET)/release/byline
 
 .PHONY: bench
-bench: release ## CPU time per request against nginx with a JSON log
+bench: release ## CPU, latency and memory next to nginx, HAProxy and Pingora (BENCH=--help: options)
 	@bash e2e/deps.sh bench
-	@python3 bench/bench.py --binary $(TARGET)/release/byline $(BENCH)
+	@$(CARGO) build --release -p byline-ledger --example sustained_appends --locked
+	@nice -n 19 $(CARGO) build --release --manifest-path bench/pingora/Cargo.toml --target-dir $(TARGET)/pingora --locked \
+		|| echo "Pingora does not build here: left out"
+	@python3 bench/run.py --binary $(TARGET)/release/byline --pingora $(TARGET)/pingora/release/bench-pingora \
+		--appends $(TARGET)/release/examples/sustained_appends $(BENCH)

@@ -8,7 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # program=package, where the program tells whether the package is needed.
 test_tools=(cc=gcc nginx=nginx-light wget=wget curl=curl openssl=openssl chromium=chromium prometheus=prometheus
   promtool=prometheus shellcheck=shellcheck wrk=wrk git=git)
-bench_tools=(nginx=nginx-light wrk=wrk h2load=nghttp2-client openssl=openssl taskset=util-linux)
+bench_tools=(nginx=nginx-light haproxy=haproxy wrk=wrk h2load=nghttp2-client openssl=openssl taskset=util-linux
+  strace=strace valgrind=valgrind slowhttptest=slowhttptest testssl=testssl.sh cmake=cmake pkg-config=pkg-config)
 
 case "${1:-test}" in
   bench) tools=("${bench_tools[@]}") ;;
@@ -30,6 +31,7 @@ for tool in "${tools[@]}"; do
   # Daemons live in sbin, which is not in everybody's path.
   PATH="$PATH:/usr/sbin:/sbin" command -v "${tool%%=*}" >/dev/null || missing+=("${tool#*=}")
 done
+if [ "${1:-test}" = bench ] && [ ! -e /usr/include/openssl/ssl.h ]; then missing+=(libssl-dev); fi
 if [ "${#missing[@]}" -gt 0 ]; then
   echo "installing: ${missing[*]}"
   "${sudo[@]}" apt-get update -qq

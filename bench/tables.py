@@ -1,0 +1,125 @@
+"""The tables of docs/performance.md, written between its markers from what was measured.
+
+    python3 bench/tables.py FIGURES.json docs/performance.md
+"""
+
+import json
+import os
+import pathlib
+import platform
+import re
+import sys
+import time
+
+PROTOCOLS = {"h1": "h1", "h1s": "h1 over TLS", "h2": "h2 over TLS", "h2c": "h2 without TLS"}
+KINDS = {"metered": "byline, metered", "passed": "byline, passed", "byline": "byline", "nginx": "nginx, JSON log",
+         "haproxy": "HAProxy, JSON log", "pingora": "Pingora, JSON log"}
+
+
+def machine():
+    model = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    return {"day": time.strftime("%Y-%m-%d", time.gmtime()), "cpu": model.group(1) if model else platform.machine(),
+            "cpus": os.cpu_count(), "kernel": platform.release(), "load": round(os.getloadavg()[0], 1)}
+
+
+def write(page, found):
+    """Replaces what stands between `<!-- figures: NAME -->` and `<!-- end -->` for everything that was measured."""
+    text = page.read_text()
+    for name, render in RENDER.items():
+        if name not in found:
+            continue
+        table = "\n".join(render(found[name]))
+        text, times = re.subn(rf"(<!-- figures: {name} -->\n).*?(<!-- end -->)",
+                              lambda match: f"{match.group(1)}\n{table}\n\n{match.group(2)}", text, flags=re.S)
+        if times != 1:
+            raise SystemExit(f"{page} has {times} places for the figures of {name}")
+    page.write_text(text)
+
+
+def request(case):
+    protocol, size = case.split(":")
+    return f"{PROTOCOLS[protocol]}, {size.replace('k', ' KB')}"
+
+
+def table(head, rows):
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def ratio(figure):
+    return f"{figure['ratio']:.2f} ({figure['low']:.2f}–{figure['high']:.2f})"
+
+
+def figures_machine(found):
+    yield (f"{found['day']}: {found['cpus']} virtual CPUs ({found['cpu']}), Linux {found['kernel']}, "
+           f"load average {found['load']} at the start.")
+
+
+def figures_requests(found):
+    first, *names = found["subjects"]
+    yield f"{found['rounds']} rounds of {found['seconds']} s."
+    yield ""
+    rows = []
+    for row in found["rows"]:
+        of = row["figures"]
+        rows.append([request(row["case"]), f"{of[first]['micros']:.1f}"]
+                    + [f"{of[name]['micros']:.1f} · **{of[name]['ratio']:.2f}** ({of[name]['low']:.2f}–{of[name]['high']:.2f})"
+                       for name in names])
+    yield from table(["", KINDS[first]] + [KINDS.get(name, name) for name in names], rows)
+    yield ""
+    yield "Share of its CPU that each proxy used (below 0.8 it was not the bottleneck and pays for more wake-ups):"
+    yield ""
+    yield from table(["", KINDS[first]] + [KINDS.get(name, name) for name in names],
+                     [[request(row["case"])] + [f"{row['figures'][name]['busy']:.2f}" for name in found["subjects"]]
+                      for row in found["rows"]])
+
+
+def figures_handshakes(found):
+    yield from table(["", "CPU µs", "ratio to nginx"],
+                     [[KINDS.get(name, name), f"{f['micros']:.0f}", ratio(f)] for name, f in found.items()])
+
+
+def figures_latency(found):
+    yield f"{found['rate']:,} requests a second, {request(found['case'])}; ms, and in brackets the ratio to nginx."
+    yield ""
+    labels = ["p50", "p99", "p99.9"]
+    yield from table([""] + labels, [
+        [KINDS.get(name, name)] + [f"{f[label]:.2f} ({f[label + ' ratio']:.2f})" for label in labels]
+        for name, f in found["figures"].items()])
+
+
+def figures_memory(found):
+    counts = list(next(iter(next(iter(found.values())).values()))["rss"])
+    yield from table(["MiB resident"] + [f"{int(count):,} idle" for count in counts] + ["KiB for each"], [
+        [f"{KINDS.get(name, name)}, {PROTOCOLS[protocol]}"]
+        + [f"{f['rss'][count] / 1024:.1f}" for count in counts] + [f"{f['each']:.1f}"]
+        for protocol, of in found.items() for name, f in of.items()])
+
+
+def figures_appends(found):
+    yield from table(["callers", "entries of", "durable entries/s", "CPU µs each", "p50", "p99"], [
+        [f"{row['callers']:,}", f"{row['bytes']} bytes", f"{row['per_second']:,.0f}", f"{row['cpu_micros']:.1f}",
+         f"{row['p50_micros'] / 1000:.2f} ms", f"{row['p99_micros'] / 1000:.2f} ms"] for row in found])
+
+
+def figures_counts(found):
+    rows = []
+    for case, row in found.items():
+        kind, of = case.split(":", 1)
+        rows.append([f"{kind}, {request(of)}", f"{row['calls']:.2f}", f"{row['instructions']:,.0f}",
+                     ", ".join(f"{name} {each:.2f}" for name, each in row["by name"].items() if each >= 0.05)])
+    yield from table(["per request", "system calls", "instructions", "which calls"], rows)
+
+
+def figures_slow(found):
+    yield from table(["", "p50", "p99", "p99 / undisturbed"], [
+        [name, f"{row['p50']:.2f} ms", f"{row['p99']:.2f} ms", f"{row['ratio']:.2f}"] for name, row in found.items()])
+
+
+RENDER = {name.removeprefix("figures_"): function for name, function in list(globals().items())
+          if name.startswith("figures_")}
+
+if __name__ == "__main__":
+    write(pathlib.Path(sys.argv[2]), json.loads(pathlib.Path(sys.argv[1]).read_text()))

@@ -263,9 +263,6 @@ pub struct Stats {
     pub pauses: u64,
 }
 
-#[cfg(test)]
-mod tests;
-
 /// What callers and the writer thread share.
 struct Shared {
     queue: Arc<Queue>,

@@ -44,12 +44,16 @@
 //! ```
 
 mod appender;
+#[cfg(test)]
+mod appender_tests;
 mod checkpoint;
 #[cfg(test)]
 mod crash;
 mod disk;
 mod mark;
 pub mod merkle;
+#[cfg(test)]
+mod model;
 mod queue;
 mod reader;
 mod recovery;

@@ -1,10 +1,14 @@
 //! The queue and the writer thread, on a simulated disk whose faults are planned.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
-use super::*;
-use crate::Reader;
 use crate::sim::{Fault, SimDisk};
+use crate::{
+    Ack, AppendError, Appender, CloseError, Ledger, Observer, Options, Pause, Position, Reader, Slot, Status,
+    Unavailable,
+};
 
 fn options() -> Options {
     Options { queue_entries: 8, probe_interval: Duration::from_millis(1), ..Options::default() }

@@ -1,34 +1,49 @@
 //! A request whose end two readers could see in two places is refused, and not a byte of it reaches the origin.
 
+use e2e::config::{RICH, RICH_AGENT, SHOP};
 use e2e::origin::ok;
+use e2e::tls::Authority;
 use e2e::wire::End;
-use e2e::{Byline, Client, Origin, before};
+use e2e::{Byline, Client, Origin, before, configured};
 
 /// A client that is told off, and an origin that must hear nothing of it.
 struct Bench {
     origin: Origin,
     byline: Byline,
+    authority: Authority,
 }
 
 impl Bench {
     fn new() -> Bench {
         let origin = Origin::answering(ok("", "x"));
-        let byline = before(origin.url()).start();
-        Bench { origin, byline }
+        let authority = Authority::new();
+        let identity = authority.issue(&["site.test"]);
+        let byline = configured(e2e::config::tls_site(&origin.url()))
+            .file("chain.pem", &identity.chain_pem)
+            .file("key.pem", &identity.key_pem)
+            .start();
+        Bench { origin, byline, authority }
+    }
+
+    /// A client of the plain listener and one of that with TLS.
+    fn clients(&self) -> [Client; 2] {
+        let tls = self.authority.client(&["http/1.1"]);
+        [self.byline.client(), Client::connect_tls(self.byline.tls, "site.test", tls)]
     }
 
     /// The request is answered with one of these codes, or by the end of the connection, and goes nowhere. What
     /// comes after it on the connection is not read as a request either.
     fn refuses(&self, what: &str, request: impl AsRef<[u8]>, codes: &[u16]) {
-        let mut client = self.byline.client();
-        let _ = client.try_send(request.as_ref());
-        let _ = client.try_send("GET /smuggled HTTP/1.1\r\nHost: site.test\r\n\r\n");
-        // Whatever the proxy still wanted of the request, it does not come.
-        client.finish_sending();
-        if let Some(answer) = client.try_answer("GET").unwrap_or(None) {
-            assert!(codes.contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
+        for mut client in self.clients() {
+            let _ = client.try_send(request.as_ref());
+            let _ = client.try_send("GET /smuggled HTTP/1.1\r\nHost: site.test\r\n\r\n");
+            // Whatever the proxy still wanted of the request, it does not come.
+            client.finish_sending();
+            if let Some(answer) = client.try_answer("GET").unwrap_or(None) {
+                assert!(codes.contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
+            }
+            assert!(client.closed(), "{what}: the connection stays open");
         }
-        assert!(client.closed(), "{what}: the connection stays open");
         let received = self.origin.received().concat();
         assert!(received.is_empty(), "{what}: the origin got {:?}", String::from_utf8_lossy(&received));
     }
@@ -281,25 +296,100 @@ fn chunks_without_their_terminator() {
     never_completes("no end", b"1\r\na\r\n");
 }
 
+/// Trailers that would act if somebody merged them into the head, each announced so that nothing else keeps it back.
+const TRAILERS: [(&str, &str); 22] = [
+    ("content-length", "99"),
+    ("transfer-encoding", "chunked"),
+    ("host", "other.test"),
+    ("connection", "x-sum"),
+    ("keep-alive", "timeout=5"),
+    ("te", "gzip"),
+    ("trailer", "x-more"),
+    ("upgrade", "h2c"),
+    ("http2-settings", "AAMAAABkAAQAAP__"),
+    ("expect", "100-continue"),
+    ("authorization", "Basic YTpi"),
+    ("proxy-authorization", "Basic YTpi"),
+    ("www-authenticate", "Basic"),
+    ("cookie", "a=b"),
+    ("set-cookie", "a=b"),
+    ("x-forwarded-for", "8.8.8.8"),
+    ("x_forwarded_for", "8.8.8.8"),
+    ("forwarded", "for=8.8.8.8"),
+    ("content-type", "text/html"),
+    ("content-encoding", "gzip"),
+    ("crawler-price", "USD 0"),
+    ("crawler-max-price", "USD 9"),
+];
+
+/// The announcement of all of them and of `x-sum`, and a last chunk that brings them.
+fn announced() -> (String, String) {
+    let names: Vec<&str> = TRAILERS.iter().map(|(name, _)| *name).collect();
+    let lines: String = TRAILERS.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    (format!("Trailer: x-sum, {}\r\n", names.join(", ")), format!("0\r\n{lines}x-sum: 1\r\n\r\n"))
+}
+
 #[test]
-fn trailers_cannot_become_fields() {
-    let origin = Origin::answering(ok("", "x"));
+fn trailers_of_a_request_cannot_become_fields() {
+    let (announcement, last) = announced();
+    let bench = Bench::new();
+    for (n, mut client) in bench.clients().into_iter().enumerate() {
+        let answer = client.ask(format!(
+            "POST / HTTP/1.1\r\nHost: site.test\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n{announcement}\r\n\
+             1\r\na\r\n{last}"
+        ));
+        assert_eq!(answer.status, 200);
+        let seen = &bench.origin.requests()[n];
+        assert_eq!(seen.trailers.0, [("x-sum".to_owned(), "1".to_owned())]);
+        assert_eq!(seen.fields.all("host"), ["site.test"]);
+        assert!(!seen.fields.has("x-sum") && !seen.fields.has("authorization"), "{:?}", seen.fields);
+    }
+}
+
+#[test]
+fn trailers_of_an_answer_cannot_become_fields() {
+    let (announcement, last) = announced();
+    let origin = Origin::answering(format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{announcement}\r\n1\r\na\r\n{last}"
+    ));
     let byline = before(origin.url()).start();
-    let answer = byline.ask(
-        "POST / HTTP/1.1\r\nHost: site.test\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\
-         Content-Length: 99\r\nTransfer-Encoding: chunked\r\nHost: other.test\r\nAuthorization: Basic YTpi\r\n\
-         X-Forwarded-For: 8.8.8.8\r\nCookie: a=b\r\nX-Sum: 1\r\n\r\n",
-    );
-    if answer.status == 400 {
-        return;
+    for agent in ["", "User-Agent: GPTBot/1.2\r\n"] {
+        let answer = byline.ask(e2e::get("/", &format!("TE: trailers\r\n{agent}")));
+        assert_eq!(answer.trailers.0, [("x-sum".to_owned(), "1".to_owned())], "{agent}");
+        assert!(!answer.fields.has("x-sum") && !answer.fields.has("set-cookie"), "{:?}", answer.fields);
+        // Who does not ask for trailers gets none.
+        let answer = byline.ask(e2e::get("/", agent));
+        assert!(answer.trailers.0.is_empty() && !answer.fields.has("x-sum"), "{:?}", answer.trailers);
     }
-    let seen = origin.request();
-    for name in ["content-length", "transfer-encoding", "host", "authorization", "x-forwarded-for", "cookie"]
-    {
-        assert!(!seen.trailers.has(name), "{name} passed as a trailer: {:?}", seen.trailers);
+    e2e::h2c::block_on(async {
+        let mut connection = e2e::h2c::Connection::plain(byline.listen).await.expect("a connection");
+        let answer = connection.ask(e2e::h2c::get("http://site.test/"), b"").await.expect("an answer");
+        let trailers = answer.trailers.expect("trailers");
+        assert_eq!((trailers.len(), &trailers["x-sum"]), (1, &http::HeaderValue::from_static("1")));
+    });
+}
+
+#[test]
+fn a_crawlers_broken_upload_buys_nothing() {
+    let origin = Origin::site(|_| ok("Content-Type: text/html\r\n", "hello"));
+    let byline = before(origin.url()).policy(SHOP).start();
+    for chunks in ["x\r\na\r\n0\r\n\r\n", "1\r\nab\r\n0\r\n\r\n", "1\r\na\r\n"] {
+        let mut client = Client::connect_from(RICH, byline.listen);
+        let head = format!(
+            "POST /articles/1 HTTP/1.1\r\nHost: site.test\r\n{RICH_AGENT}Transfer-Encoding: chunked\r\n\r\n"
+        );
+        let _ = client.try_send(format!("{head}{chunks}"));
+        client.finish_sending();
+        let answer = client.try_answer("POST").unwrap_or(None);
+        assert!(answer.is_none_or(|answer| answer.status >= 400), "{chunks:?}");
     }
-    assert_eq!(seen.fields.all("host"), ["site.test"]);
-    assert!(!seen.fields.has("x-sum") && !seen.fields.has("authorization"));
+    for record in byline.wait_for_records(3) {
+        assert_eq!(
+            (record["outcome"].as_str(), record["amount_nano"].as_str()),
+            (Some("aborted"), Some("0")),
+            "{record}"
+        );
+    }
 }
 
 #[test]
@@ -307,6 +397,8 @@ fn hosts_that_are_not_one_host() {
     let bench = Bench::new();
     let request = |lines: &str| format!("GET /bad HTTP/1.1\r\n{lines}\r\n");
     bench.refuses("no host", request(""), &[400]);
+    bench.refuses("an empty host", request("Host: \r\n"), &[400]);
+    bench.refuses("an empty host and a URL", "GET http:///bad HTTP/1.1\r\nHost: site.test\r\n\r\n", &[400]);
     bench.refuses("two hosts", request("Host: site.test\r\nHost: site.test\r\n"), &[400]);
     bench.refuses("two different hosts", request("Host: site.test\r\nHost: b.test\r\n"), &[400]);
     for host in [
@@ -321,7 +413,11 @@ fn hosts_that_are_not_one_host() {
         "site.test:x",
         "site.test:99999",
         "[::1",
+        "[a.b]",
+        "[::1%25eth0]",
+        ":80",
         "site.test\u{7f}",
+        "sit\u{e9}.test",
         "http://site.test",
         "site%00.test",
     ] {

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::error::BodyError;
+use crate::headers;
 use crate::hold::Share;
 use crate::metered::MeteredBody;
 use crate::upstream::Lease;
@@ -207,7 +208,7 @@ impl HttpBody for RequestBody {
                 Poll::Ready(frame) => {
                     silence.broken();
                     sending.0.origins_turn.set(Some(Instant::now()));
-                    Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+                    Poll::Ready(frame.map(|frame| Ok(checked(frame?))))
                 }
                 Poll::Pending => {
                     sending.0.origins_turn.set(None);
@@ -230,6 +231,14 @@ impl HttpBody for RequestBody {
             RequestBody::Client { body, .. } => body.size_hint(),
         }
     }
+}
+
+/// A frame of which nothing can act as part of a head.
+fn checked(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        headers::strip_trailers(trailers);
+    }
+    frame
 }
 
 /// An origin's response body; gives its connection back when it ended cleanly.
@@ -283,7 +292,7 @@ impl HttpBody for OriginBody {
             Some(Ok(_)) => this.give_back_if_ended(),
             Some(Err(_)) => this.lease = None,
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+        Poll::Ready(frame.map(|frame| Ok(checked(frame?))))
     }
 
     fn is_end_stream(&self) -> bool {

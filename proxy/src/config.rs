@@ -7,12 +7,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::HeaderValue;
 use ipnet::IpNet;
 use policy::fields::{At, Fields, Place, Report, parse};
 use policy::{Diagnostic, Mode, Source};
 
-use crate::headers::Announce;
+use crate::headers::{Announce, Via};
 use crate::units;
 use crate::upstream::{Origin, UpstreamTimeouts};
 
@@ -209,9 +208,10 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
         announce: Announce {
             forwarded: top.flag("forwarded", false),
             via: top.value(top.fields.string("via"), |name| {
-                HeaderValue::from_str(&format!("1.1 {name}"))
-                    .map_err(|_| "a name for Via is a word of visible ASCII characters".to_owned())
+                Via::under(name)
+                    .ok_or_else(|| "a name for Via is a host or a word, without spaces".to_owned())
             }),
+            upgrades: upgrades(&top),
         },
         threads: top.count("threads", std::thread::available_parallelism().map_or(1, usize::from)).min(256),
         timeouts: section(&top, "timeouts", "`[timeouts]`", |table| Timeouts {
@@ -363,6 +363,17 @@ fn trusted_proxies(top: &Table<'_, '_, '_>) -> Vec<IpNet> {
     trusted
 }
 
+fn upgrades(top: &Table<'_, '_, '_>) -> Vec<String> {
+    let Some(listed) = top.fields.strings("upgrades") else { return vec!["websocket".to_owned()] };
+    for At { value, place } in &listed {
+        if value.eq_ignore_ascii_case("h2c") {
+            let help = "HTTP/2 without TLS begins with prior knowledge here";
+            top.report.error_help(*place, "`h2c` is never passed on", help);
+        }
+    }
+    listed.into_iter().map(|at| at.value).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,5 +402,16 @@ mod tests {
         assert_eq!(config.timeouts.upstream.connect, Duration::from_millis(250));
         assert_eq!(config.trusted_proxies.len(), 2);
         assert!(!config.identity.fetch && config.identity.reverse_dns);
+        assert_eq!(config.announce.upgrades, ["websocket"]);
+    }
+
+    #[test]
+    fn what_would_break_a_head_is_refused() {
+        for text in
+            ["via = \"a b\"", "via = \"a, 1.1 b\"", "via = \"\"", "upgrades = [\"websocket\", \"H2C\"]"]
+        {
+            let site = "upstream = \"http://127.0.0.1:1\"\n";
+            assert!(compiled(&format!("{site}{text}")).is_err(), "{text}");
+        }
     }
 }

@@ -16,6 +16,9 @@ pub(crate) enum FetchError {
     /// A transfer coding other than exactly `chunked`.
     #[error("transfer coding not implemented")]
     UnknownTransferCoding,
+    /// More bytes or fields than a head may have.
+    #[error("the request head is too long")]
+    HeadTooLarge,
     /// No site is configured for the host.
     #[error("no site is configured for host {host:?}")]
     UnknownHost { host: String },

@@ -96,7 +96,7 @@ async fn admit_and_forward(
 ) -> Result<Answer, FetchError> {
     let shared = &worker.shared;
     let (head, body) = request.into_parts();
-    let target = headers::check_request(&head)?;
+    let target = headers::check_request(&head, &shared.options.limits)?;
     let origin = shared.sites.origin(&target.host)?;
     if !peer.named_site.serves(origin) {
         return Err(FetchError::UnknownHost { host: target.host });
@@ -147,14 +147,14 @@ async fn pass(
     body: Incoming,
     origin_time: &mut Option<Duration>,
 ) -> Result<Answer, FetchError> {
-    let upgrade = headers::upgrade_asked(&head);
+    let upgrade = headers::upgrade_asked(&head, &worker.shared.options.announce.upgrades);
     let client_side = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let mut request = to_origin(worker, peer, target, head, body);
     if let Some(protocol) = &upgrade {
         request.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
         request.headers_mut().insert(http::header::UPGRADE, protocol.clone());
     }
-    let (mut head, body, lease) = call(worker, origin, request, upgrade.is_some(), origin_time).await?;
+    let (mut head, body, lease) = call(worker, origin, request, upgrade.as_ref(), origin_time).await?;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return switch_protocols(worker, head, body, client_side)
             .map(|response| (RequestClass::Pass, response));
@@ -196,7 +196,7 @@ async fn metered(
     head.extensions.remove::<hyper::upgrade::OnUpgrade>();
     headers::strip_overrides(&mut head.headers);
     let request = to_origin(worker, peer, target, head, body);
-    let (mut head, body, lease) = match call(worker, origin, request, false, origin_time).await {
+    let (mut head, body, lease) = match call(worker, origin, request, None, origin_time).await {
         Ok(answer) => answer,
         Err(error) => {
             // Where the client's own body broke off, the guard closes the fetch as aborted.
@@ -235,9 +235,9 @@ fn work(
     let https = peer.https || (peer.trusted && forwarded().is_some_and(|proto| proto == "https"));
     let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let scheme = if https { "https" } else { "http" };
-    match policy.work(scheme, &target.authority, path) {
+    match policy.work(scheme, target.authority(), path) {
         // Observing refuses nothing, not even what an origin might read in two ways.
-        Err(_) if !policy.enforces() => Ok(Work::unclear(scheme, &target.authority, path)),
+        Err(_) if !policy.enforces() => Ok(Work::unclear(scheme, target.authority(), path)),
         work => Ok(work?),
     }
 }
@@ -278,7 +278,7 @@ async fn call(
     worker: &Worker,
     origin: &Origin,
     request: Request<RequestBody>,
-    upgrade_asked: bool,
+    upgrade_asked: Option<&HeaderValue>,
     origin_time: &mut Option<Duration>,
 ) -> Result<(response::Parts, Incoming, Lease), FetchError> {
     let asked = Instant::now();

@@ -2,38 +2,49 @@
 //!
 //! hyper parses; these rules cover what a parser lets through and a proxy must not (RFC 9110 §7.6, RFC 9112 §3.2, §6).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, StatusCode, Version, request, response};
 use ipnet::IpNet;
 
+use crate::config::Limits;
 use crate::error::FetchError;
 
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The host that a request is for, as it may be trusted: lower case, checked, one of a kind.
+/// The host that a request is for, as it may be trusted: checked, one of a kind.
 pub(crate) struct Target {
-    /// Host and port as the client wrote them, checked.
-    pub(crate) authority: String,
+    /// Host and port as the client wrote them; empty where HTTP/1.0 names none.
+    authority: HeaderValue,
     /// The host alone, lower case, for finding the site.
     pub(crate) host: String,
 }
 
+impl Target {
+    /// Host and port as the client wrote them, checked; empty where HTTP/1.0 names none.
+    pub(crate) fn authority(&self) -> &str {
+        self.authority.to_str().expect("host_of has seen every character")
+    }
+}
+
 /// Checks a request head for everything that two readers could read in two ways, and finds the host it is for.
-pub(crate) fn check_request(head: &request::Parts) -> Result<Target, FetchError> {
+pub(crate) fn check_request(head: &request::Parts, limits: &Limits) -> Result<Target, FetchError> {
     if head.method == Method::CONNECT {
         return Err(FetchError::ConnectRefused);
+    }
+    // hyper looks at its limit only before it reads once more, and counts no fields of HTTP/2.
+    let bytes = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    let target = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    if head.headers.len() > limits.headers || bytes + target > limits.head_bytes.max(8192) {
+        return Err(FetchError::HeadTooLarge);
     }
     check_framing(head)?;
     let authority = authority(head)?;
@@ -45,7 +56,7 @@ pub(crate) fn check_request(head: &request::Parts) -> Result<Target, FetchError>
     if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
         return Err(FetchError::BadRequest { why: "the request target's scheme is neither http nor https" });
     }
-    let host = host_of(&authority)?.to_ascii_lowercase();
+    let host = host_of(authority.as_bytes())?.to_ascii_lowercase();
     Ok(Target { authority, host })
 }
 
@@ -78,45 +89,42 @@ fn is_plain_number(value: &HeaderValue) -> bool {
 }
 
 /// RFC 9112 §3.2.2: an absolute target's authority replaces `Host`; RFC 9113 §8.3.1: `:authority` and `host` must agree.
-fn authority(head: &request::Parts) -> Result<String, FetchError> {
+fn authority(head: &request::Parts) -> Result<HeaderValue, FetchError> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(FetchError::BadRequest { why: "more than one Host" });
     }
-    let host = match host.map(HeaderValue::to_str) {
-        Some(Err(_)) => return Err(FetchError::BadRequest { why: "Host is not ASCII" }),
-        Some(Ok(host)) => Some(host),
-        None => None,
-    };
     match (head.uri.authority().map(Authority::as_str), host) {
-        (Some(target), Some(host))
-            if head.version >= Version::HTTP_2 && !target.eq_ignore_ascii_case(host) =>
-        {
+        (Some(target), Some(host)) if target.as_bytes().eq_ignore_ascii_case(host.as_bytes()) => {
+            Ok(host.clone())
+        }
+        (Some(_), Some(_)) if head.version >= Version::HTTP_2 => {
             Err(FetchError::BadRequest { why: ":authority and host differ" })
         }
         (Some(_), None) if head.version == Version::HTTP_11 => Err(FetchError::BadRequest { why: "no Host" }),
-        (Some(target), _) => Ok(target.to_owned()),
-        (None, Some(host)) => Ok(host.to_owned()),
-        (None, None) if head.version == Version::HTTP_10 => Ok(String::new()),
+        (Some(target), _) => HeaderValue::from_str(target)
+            .map_err(|_| FetchError::BadRequest { why: "Host holds characters that no host has" }),
+        (None, Some(host)) if host.is_empty() => Err(FetchError::BadRequest { why: "an empty Host" }),
+        (None, Some(host)) => Ok(host.clone()),
+        (None, None) if head.version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
         (None, None) => Err(FetchError::BadRequest { why: "no Host" }),
     }
 }
 
 /// The host of an authority whose every character may stand in one (RFC 3986 §3.2.2, without userinfo).
-fn host_of(authority: &str) -> Result<&str, FetchError> {
-    let bad = FetchError::BadRequest { why: "Host holds characters that no host has" };
+fn host_of(authority: &[u8]) -> Result<&str, FetchError> {
+    let bad = || FetchError::BadRequest { why: "Host holds characters that no host has" };
+    let authority = std::str::from_utf8(authority).map_err(|_| bad())?;
     let (host, port) = if authority.starts_with('[') {
-        let Some(end) = authority.find(']') else { return Err(bad) };
-        if !authority[1..end].bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.') {
-            return Err(bad);
-        }
+        let end = authority.find(']').ok_or_else(bad)?;
+        authority[1..end].parse::<Ipv6Addr>().map_err(|_| bad())?;
         (&authority[..=end], &authority[end + 1..])
     } else {
         let end = authority.find(':').unwrap_or(authority.len());
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~');
         if !authority[..end].bytes().all(plain) {
-            return Err(bad);
+            return Err(bad());
         }
         (&authority[..end], &authority[end..])
     };
@@ -126,13 +134,25 @@ fn host_of(authority: &str) -> Result<&str, FetchError> {
         }
         None => port.is_empty(),
     };
-    if port_is_fine { Ok(host.strip_suffix('.').unwrap_or(host)) } else { Err(bad) }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    // HTTP/1.0 may name no host at all; an empty one beside a port is nobody's.
+    if port_is_fine && (!host.is_empty() || authority.is_empty()) { Ok(host) } else { Err(bad()) }
 }
 
-/// Checks an origin's response head: nothing ambiguous goes on to a client, and no switch that nobody asked for.
-pub(crate) fn check_response(head: &response::Parts, upgrade_asked: bool) -> Result<(), &'static str> {
-    if head.status == StatusCode::SWITCHING_PROTOCOLS && !upgrade_asked {
-        return Err("101 without an upgrade in the request");
+/// Checks an origin's response head: nothing ambiguous goes on to a client, and no switch but to what was asked for.
+pub(crate) fn check_response(
+    head: &response::Parts,
+    upgrade_asked: Option<&HeaderValue>,
+) -> Result<(), &'static str> {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let asked = upgrade_asked.ok_or("101 without an upgrade in the request")?;
+        let listed = |name: &[u8]| {
+            asked.as_bytes().split(|b| *b == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(name))
+        };
+        let mut chosen = members(&head.headers, UPGRADE).peekable();
+        if chosen.peek().is_none() || !chosen.all(listed) {
+            return Err("101 to another protocol than the request's");
+        }
     }
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
@@ -154,73 +174,96 @@ pub(crate) fn check_response(head: &response::Parts, upgrade_asked: bool) -> Res
     Ok(())
 }
 
-/// The protocol that a client asks to switch to, if its request does so properly (HTTP/1.1, both fields).
-/// `h2c` is not offered: prior knowledge is how HTTP/2 starts here.
-pub(crate) fn upgrade_asked(head: &request::Parts) -> Option<HeaderValue> {
-    if head.version != Version::HTTP_11 || !names_in(&head.headers, CONNECTION).any(|name| name == "upgrade")
-    {
+/// The protocols that a client asks to switch to, if its request does so properly (HTTP/1.1, both fields) and every one
+/// of them is `passed` on. `h2c` never is: prior knowledge is how HTTP/2 starts here.
+pub(crate) fn upgrade_asked(head: &request::Parts, passed: &[String]) -> Option<HeaderValue> {
+    let protocol = head.headers.get(UPGRADE)?;
+    let named = || members(&head.headers, CONNECTION).any(|name| name.eq_ignore_ascii_case(b"upgrade"));
+    if head.version != Version::HTTP_11 || !named() {
         return None;
     }
-    let protocol = head.headers.get(UPGRADE)?;
-    let plain = protocol.to_str().ok()?;
-    let lists_h2c = plain.split(',').any(|name| name.trim().eq_ignore_ascii_case("h2c"));
-    (!lists_h2c).then(|| protocol.clone())
+    let is_passed = |name: &[u8]| passed.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(name));
+    members(&head.headers, UPGRADE).all(is_passed).then(|| protocol.clone())
 }
 
-fn names_in(headers: &HeaderMap, field: HeaderName) -> impl Iterator<Item = String> + '_ {
-    let values = headers.get_all(field).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase())
+/// The members of a list field, whatever bytes stand beside them.
+fn members(headers: &HeaderMap, field: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(field).into_iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// Removes what belongs to one connection (RFC 9110 §7.6.1), named in `Connection` or known.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+fn strip_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
+    let says_something =
+        |name: &[u8]| !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close");
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> =
-            names_in(headers, CONNECTION).filter_map(|name| name.parse().ok()).collect();
-        for name in named {
-            // Framing and routing never leave by a list that the sender wrote: that would change the message.
-            if name != HOST && name != CONTENT_LENGTH && name != TE && name != TRANSFER_ENCODING {
-                headers.remove(name);
+        if members(headers, CONNECTION).any(says_something) {
+            let named: Vec<HeaderName> =
+                members(headers, CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
+            for name in named {
+                // Framing and routing never leave by a list that the sender wrote: that would change the message.
+                if name != HOST && name != CONTENT_LENGTH && name != TE && name != TRANSFER_ENCODING {
+                    headers.remove(name);
+                }
             }
         }
         headers.remove(CONNECTION);
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        UPGRADE,
-        HTTP2_SETTINGS,
-        TRANSFER_ENCODING,
-    ] {
-        headers.remove(name);
+    strip(headers, |name| belongs_to_one_hop(name) || also(name));
+}
+
+/// Known without being named. Every `Proxy-…` is meant for a proxy, and to a CGI origin `Proxy` is the variable
+/// `HTTP_PROXY`.
+fn belongs_to_one_hop(name: &str) -> bool {
+    match name.as_bytes()[0] {
+        b'h' => name == "http2-settings",
+        b'k' => name == "keep-alive",
+        b'p' => name == "proxy" || name.starts_with("proxy-"),
+        b't' => name == "transfer-encoding",
+        b'u' => name == "upgrade",
+        _ => false,
     }
 }
 
-/// Fields by which some origins take another path or method than the request line's. From an identified crawler they
-/// would move a fetch past its rule.
-pub(crate) fn strip_overrides(headers: &mut HeaderMap) {
-    const OVERRIDES: [&str; 5] =
-        ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
-    for name in OVERRIDES {
-        headers.remove(name);
-    }
-    strip_folded(headers, |dashed| OVERRIDES.contains(&dashed));
-}
-
-/// Removes fields whose names hold `_` where the listed ones hold `-`: many servers take the two for the same.
-fn strip_folded(headers: &mut HeaderMap, listed: impl Fn(&str) -> bool) {
-    if headers.keys().any(|name| name.as_str().contains('_')) {
-        let folded: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| name.as_str().contains('_') && listed(&name.as_str().replace('_', "-")))
-            .cloned()
-            .collect();
-        for name in folded {
-            headers.remove(name);
+/// Removes the fields that `goes` names, in one walk over all.
+///
+/// A name with `_` goes where the one with `-` would, or would say how to read the message or where it came from: many
+/// servers take the two for the same.
+fn strip(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+    let always = |name: &str| {
+        is_hearsay(name) || matches!(name, "connection" | "content-length" | "host" | "te" | "trailer")
+    };
+    let gone = |name: &&HeaderName| {
+        let name = name.as_str();
+        if !name.contains('_') {
+            return goes(name);
         }
+        let dashed = name.replace('_', "-");
+        goes(&dashed) || always(&dashed)
+    };
+    let gone: Vec<HeaderName> = headers.keys().filter(gone).cloned().collect();
+    for name in gone {
+        headers.remove(name);
     }
+}
+
+/// Fields by which some origins take another path, host or method than the request line's. From an identified crawler
+/// they would move a fetch past its rule.
+pub(crate) fn strip_overrides(headers: &mut HeaderMap) {
+    const OVERRIDES: [&str; 11] = [
+        "x-original-url",
+        "x-original-uri",
+        "x-original-host",
+        "x-rewrite-url",
+        "x-override-url",
+        "x-http-destinationurl",
+        "x-host",
+        "x-http-host-override",
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+    ];
+    strip(headers, |name| name.starts_with("x-") && OVERRIDES.contains(&name));
 }
 
 /// Prices are ours to name: an origin's own price fields do not reach a crawler on an answer that we charge.
@@ -230,13 +273,42 @@ pub(crate) fn strip_prices(headers: &mut HeaderMap) {
     }
 }
 
-/// How requests are announced to origins.
+/// How requests are announced to origins, and what they may ask for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Announce {
     /// Send `Forwarded` (RFC 7239).
     pub(crate) forwarded: bool,
-    /// Send `Via` under this name.
-    pub(crate) via: Option<HeaderValue>,
+    /// Send `Via`.
+    pub(crate) via: Option<Via>,
+    /// Protocols to which a client may switch.
+    pub(crate) upgrades: Vec<String>,
+}
+
+/// The entry of `Via` for each version in which a request can come (RFC 9110 §7.6.3).
+#[derive(Clone, Debug)]
+pub(crate) struct Via {
+    http10: HeaderValue,
+    http11: HeaderValue,
+    http2: HeaderValue,
+}
+
+impl Via {
+    /// Entries under this name: a host with or without its port, or any other word.
+    pub(crate) fn under(name: &str) -> Option<Via> {
+        let is_word = !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:[]".contains(&b));
+        let entry =
+            |version: &str| HeaderValue::from_str(&format!("{version} {name}")).ok().filter(|_| is_word);
+        Some(Via { http10: entry("1.0")?, http11: entry("1.1")?, http2: entry("2")? })
+    }
+
+    fn entry(&self, version: Version) -> &HeaderValue {
+        match version {
+            Version::HTTP_10 => &self.http10,
+            Version::HTTP_2 => &self.http2,
+            _ => &self.http11,
+        }
+    }
 }
 
 /// Turns a client's request head into the one that goes to the origin.
@@ -248,30 +320,40 @@ pub(crate) fn to_origin(
     https: bool,
     announce: &Announce,
 ) {
-    let trailers = names_in(&head.headers, TE).any(|name| name == "trailers");
-    strip_hop_by_hop(&mut head.headers);
-    head.headers.remove(TE);
-    if trailers {
-        head.headers.insert(TE, HeaderValue::from_static("trailers"));
+    let headers = &mut head.headers;
+    if let Some(te) = headers.get(TE)
+        && te != "trailers"
+    {
+        let trailers = members(headers, TE).any(|name| name.eq_ignore_ascii_case(b"trailers"));
+        headers.remove(TE);
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
     }
     // hyper answers 100-continue itself as soon as the origin side asks for the body.
-    head.headers.remove(EXPECT);
+    strip_hop_by_hop(headers, |name| name == "expect" || (is_hearsay(name) && !trusted));
     if head.version >= Version::HTTP_2 {
-        join_cookies(&mut head.headers);
+        join_cookies(headers);
     }
-    forwarded_fields(&mut head.headers, target, hop, trusted, https, announce);
+    forwarded_fields(headers, target, hop, https, announce);
     if let Some(via) = &announce.via {
-        head.headers.append(VIA, via.clone());
+        headers.append(VIA, via.entry(head.version).clone());
     }
-    if !target.authority.is_empty()
-        && head.headers.get(HOST).is_none_or(|host| host.as_bytes() != target.authority.as_bytes())
-        && let Ok(host) = HeaderValue::from_str(&target.authority)
-    {
-        head.headers.insert(HOST, host);
+    if headers.get(HOST) != Some(&target.authority) {
+        headers.insert(HOST, target.authority.clone());
     }
     let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     head.uri = http::Uri::from(path);
     head.version = Version::HTTP_11;
+}
+
+/// What a client says about itself and the way it came, which is a proxy's to say.
+fn is_hearsay(name: &str) -> bool {
+    match name.as_bytes()[0] {
+        b'x' => name.starts_with("x-forwarded") || name == "x-real-ip",
+        b'f' => name == "forwarded",
+        _ => false,
+    }
 }
 
 /// RFC 9113 §8.2.3: HTTP/2 may split cookies in several fields; an HTTP/1.1 origin gets one.
@@ -289,65 +371,53 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn forwarded_fields(
-    headers: &mut HeaderMap,
-    target: &Target,
-    hop: IpAddr,
-    trusted: bool,
-    https: bool,
-    announce: &Announce,
-) {
-    // The spelling with `_` would be a way around the rule below.
-    strip_folded(headers, |dashed| dashed.starts_with("x-forwarded-") || dashed == "x-real-ip");
+fn forwarded_fields(headers: &mut HeaderMap, target: &Target, hop: IpAddr, https: bool, announce: &Announce) {
     let scheme = if https { "https" } else { "http" };
-    let address = hop.to_string();
-    if !trusted {
-        for name in [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP, FORWARDED] {
-            headers.remove(name);
+    let address = value_of(hop.to_string());
+    match headers.entry(X_FORWARDED_FOR) {
+        Entry::Vacant(list) => drop(list.insert(address.clone())),
+        Entry::Occupied(mut list) => {
+            let mut before = list.iter().fold(Vec::new(), |mut before, line| {
+                before.extend_from_slice(line.as_bytes());
+                before.extend_from_slice(b", ");
+                before
+            });
+            before.extend_from_slice(address.as_bytes());
+            drop(list.insert(value_of(before)));
         }
-    }
-    let list = match joined(headers, &X_FORWARDED_FOR) {
-        Some(before) => format!("{before}, {address}"),
-        None => address.clone(),
-    };
-    if let Ok(list) = HeaderValue::from_str(&list) {
-        headers.insert(X_FORWARDED_FOR, list);
     }
     if !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
-    if !headers.contains_key(X_FORWARDED_HOST)
-        && !target.authority.is_empty()
-        && let Ok(host) = HeaderValue::from_str(&target.authority)
-    {
-        headers.insert(X_FORWARDED_HOST, host);
+    if !headers.contains_key(X_FORWARDED_HOST) && !target.authority.is_empty() {
+        headers.insert(X_FORWARDED_HOST, target.authority.clone());
     }
     if announce.forwarded {
-        let node = if hop.is_ipv6() { format!("\"[{address}]\"") } else { address };
-        let element = format!("for={node};host=\"{}\";proto={scheme}", target.authority);
-        if let Ok(element) = HeaderValue::from_str(&element) {
-            headers.append(FORWARDED, element);
-        }
+        let node = if hop.is_ipv6() { format!("\"[{hop}]\"") } else { hop.to_string() };
+        headers.append(
+            FORWARDED,
+            value_of(format!("for={node};host=\"{}\";proto={scheme}", target.authority())),
+        );
     }
 }
 
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let values: Vec<&str> =
-        headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).collect();
-    (!values.is_empty()).then(|| values.join(", "))
+/// A value of bytes that are an address, a checked host, or were a value before.
+fn value_of(bytes: impl Into<Vec<u8>>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(bytes.into())).expect("its parts may stand in a field")
 }
 
 /// The client behind trusted proxies: the right-most address of `X-Forwarded-For` that is not a trusted one.
 ///
-/// Never the left-most: everything left of the first untrusted hop was written by strangers.
+/// Never the left-most: everything left of the first untrusted hop was written by strangers. What cannot be read ends the
+/// search; to pass over it would be to believe what stands before it.
 pub(crate) fn client_behind(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer;
-    let Some(list) = joined(headers, &X_FORWARDED_FOR) else { return client };
-    for entry in list.rsplit(',') {
+    let lines = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
+    for entry in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
         if !is_trusted(client, trusted) {
             break;
         }
-        match parse_node(entry.trim()) {
+        match std::str::from_utf8(entry.trim_ascii()).ok().and_then(parse_node) {
             Some(address) => client = address,
             None => break,
         }
@@ -373,20 +443,73 @@ fn parse_node(text: &str) -> Option<IpAddr> {
 
 /// Takes what a response must not carry over a hop.
 pub(crate) fn to_client(head: &mut response::Parts) {
-    strip_hop_by_hop(&mut head.headers);
+    strip_hop_by_hop(&mut head.headers, |_| false);
     head.version = Version::HTTP_11;
+}
+
+/// Takes from trailers what may only stand in a head: framing, routing, credentials, what says how a body is to be read,
+/// and what is ours to say (RFC 9110 §6.5.1). Who merges trailers into a head would act on it unchecked.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip(trailers, |name| {
+        belongs_to_one_hop(name)
+            || is_hearsay(name)
+            || matches!(
+                name,
+                "age"
+                    | "authorization"
+                    | "cache-control"
+                    | "connection"
+                    | "content-encoding"
+                    | "content-length"
+                    | "content-range"
+                    | "content-type"
+                    | "cookie"
+                    | "crawler-charged"
+                    | "crawler-error"
+                    | "crawler-price"
+                    | "date"
+                    | "expect"
+                    | "expires"
+                    | "host"
+                    | "location"
+                    | "max-forwards"
+                    | "pragma"
+                    | "range"
+                    | "retry-after"
+                    | "set-cookie"
+                    | "te"
+                    | "trailer"
+                    | "user-agent"
+                    | "vary"
+                    | "via"
+                    | "warning"
+                    | "www-authenticate"
+            )
+            || name.starts_with("if-")
+            || name.starts_with("crawler-max-")
+            || name.starts_with("crawler-exact-")
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits {
+        connections: 1,
+        requests: 1,
+        head_bytes: 10_000,
+        headers: 10,
+        streams_per_connection: 1,
+        hold_bytes: 1,
+    };
+
     fn head(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> request::Parts {
         build(http::Request::builder().uri("/a")).body(()).expect("a request").into_parts().0
     }
 
     fn why(parts: &request::Parts) -> String {
-        check_request(parts).err().map_or_else(|| "accepted".to_owned(), |error| error.to_string())
+        check_request(parts, &LIMITS).err().map_or_else(|| "accepted".to_owned(), |error| error.to_string())
     }
 
     #[test]
@@ -394,16 +517,29 @@ mod tests {
         assert_eq!(why(&head(|b| b.header("host", "a.example"))), "accepted");
         assert_eq!(why(&head(|b| b.header("host", "[2001:db8::1]:8080"))), "accepted");
         assert_eq!(why(&head(|b| b)), "bad request: no Host");
+        assert_eq!(why(&head(|b| b.header("host", ""))), "bad request: an empty Host");
         assert_eq!(
             why(&head(|b| b.header("host", "a").header("host", "b"))),
             "bad request: more than one Host"
         );
-        for odd in ["a/b", "a@b", "a?b", "a#b", "a\\b", "a,b", "a b", "a:8o", "[::1", "a:123456"] {
+        for odd in
+            ["a/b", "a@b", "a?b", "a#b", "a\\b", "a,b", "a b", "a:8o", "[::1", "[a.b]", "a:123456", "a\u{e9}"]
+        {
             let said = why(&head(|b| b.header("host", odd)));
             assert!(said.starts_with("bad request: Host holds"), "{odd}: {said}");
         }
         let h2 = head(|b| b.version(Version::HTTP_2).uri("http://a.example/").header("host", "b.example"));
         assert_eq!(why(&h2), "bad request: :authority and host differ");
+    }
+
+    #[test]
+    fn a_head_has_a_size() {
+        let of = |bytes: usize| why(&head(|b| b.header("host", "a").header("x", "v".repeat(bytes))));
+        assert_eq!(of(10_000 - 2 - "host: a\r\nx: \r\n".len()), "accepted");
+        assert_eq!(of(10_000), "the request head is too long");
+        let of =
+            |fields: usize| why(&head(|b| (0..fields).fold(b.header("host", "a"), |b, n| b.header("x", n))));
+        assert_eq!((of(9), of(10)), ("accepted".to_owned(), "the request head is too long".to_owned()));
     }
 
     #[test]
@@ -431,12 +567,16 @@ mod tests {
                 .header("content-length", "0")
                 .header("keep-alive", "timeout=5")
                 .header("proxy-authorization", "Basic eA==")
+                .header("proxy", "http://evil.example")
+                .header("proxy_status", "x")
+                .header("content_length", "9")
                 .header("x-kept", "1")
+                .header("x_kept", "1")
         });
-        strip_hop_by_hop(&mut parts.headers);
+        strip_hop_by_hop(&mut parts.headers, |_| false);
         let mut left: Vec<&str> = parts.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["content-length", "host", "x-kept"]);
+        assert_eq!(left, ["content-length", "host", "x-kept", "x_kept"]);
     }
 
     #[test]
@@ -451,6 +591,14 @@ mod tests {
         assert_eq!(client("1.1.1.1", "9.9.9.9"), "9.9.9.9");
         assert_eq!(client("1.1.1.1, junk", "10.0.0.1"), "10.0.0.1");
         assert_eq!(client("[2001:db8::7]:443", "10.0.0.1"), "2001:db8::7");
+        // A proxy that writes into the last line alone: the line before it is the client's own.
+        let mut headers = HeaderMap::new();
+        headers.append(X_FORWARDED_FOR, HeaderValue::from_static("6.6.6.6"));
+        headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff, 9.9.9.9").expect("a value"));
+        let peer = "10.0.0.1".parse().expect("an address");
+        assert_eq!(client_behind(&headers, peer, &trusted).to_string(), "9.9.9.9");
+        headers.append(X_FORWARDED_FOR, HeaderValue::from_static("10.0.0.9, \"\", 10.0.0.2"));
+        assert_eq!(client_behind(&headers, peer, &trusted).to_string(), "10.0.0.2");
     }
 
     #[test]
@@ -460,7 +608,7 @@ mod tests {
                 .header("x-forwarded-for", "6.6.6.6")
                 .header("x_forwarded_for", "7.7.7.7")
         });
-        let target = check_request(&parts).expect("a target");
+        let target = check_request(&parts, &LIMITS).expect("a target");
         let client: IpAddr = "9.9.9.9".parse().expect("an address");
         to_origin(&mut parts, &target, client, false, true, &Announce::default());
         assert_eq!(parts.headers["x-forwarded-for"], "9.9.9.9");

@@ -101,6 +101,7 @@ pub(crate) fn failure(error: &FetchError) -> Response<Body> {
         }
         FetchError::ConnectRefused => (StatusCode::METHOD_NOT_ALLOWED, error.to_string()),
         FetchError::UnknownTransferCoding => (StatusCode::NOT_IMPLEMENTED, error.to_string()),
+        FetchError::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error.to_string()),
         FetchError::UnknownHost { .. } => {
             (StatusCode::MISDIRECTED_REQUEST, "no site of this name is served here".to_owned())
         }
@@ -128,7 +129,8 @@ pub(crate) fn failure(error: &FetchError) -> Response<Body> {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
-    if matches!(error, FetchError::BadRequest { .. } | FetchError::UnknownTransferCoding) {
+    let is_unread = matches!(error, FetchError::UnknownTransferCoding | FetchError::HeadTooLarge);
+    if is_unread || matches!(error, FetchError::BadRequest { .. }) {
         // What follows on this connection cannot be told apart from what was refused.
         response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }

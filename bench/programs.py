@@ -60,7 +60,7 @@ admin = "127.0.0.1:{admin}"
 state = "{work}/{name}-state"
 policy = "{work}/policy.toml"
 upstream = "http://127.0.0.1:{origin}"
-threads = 1
+threads = {threads}
 
 [[listener]]
 address = "127.0.0.1:{tls}"
@@ -82,7 +82,12 @@ http {{
 
 ORIGIN = """access_log off; sendfile on; tcp_nopush on; open_file_cache max=64 inactive=10m;
   default_type text/html;
-  server {{ listen 127.0.0.1:{origin} backlog=4096; root {work}/site; }}"""
+  server {{
+    listen 127.0.0.1:{origin} backlog=4096; root {work}/site;
+    location /works/ {{ try_files /10k =500; }}
+    # Reads a request's body to its end before it answers.
+    location = /form {{ proxy_pass http://127.0.0.1:{origin}/1k; proxy_method GET; }}
+  }}"""
 
 NGINX = """log_format fetches escape=json '{{"time":"$msec","client":"$remote_addr","method":"$request_method",'
     '"host":"$host","uri":"$request_uri","protocol":"$server_protocol","status":$status,"bytes":$body_bytes_sent,'
@@ -201,6 +206,7 @@ class Stage:
             seed = hashlib.sha256(name.encode()).hexdigest()
             self.bodies[name] = ((seed + " ") * (size // 65 + 1))[:size].encode()
             (site / name).write_bytes(self.bodies[name])
+        (site / "film").write_bytes(bytes(1 << 20))
         (work / "policy.toml").write_text(POLICY)
         self.make_certificate()
         (self.origin,) = free_ports(1)
@@ -214,12 +220,12 @@ class Stage:
             subprocess.run([openssl, *map(str, argv)], check=True, capture_output=True, cwd=work)
 
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-        run("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=Bench CA")
+        run("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "200", "-subj", "/CN=Bench CA")
         run("req", *key, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=localhost")
         (work / "extensions").write_text("subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n"
                                          "keyUsage=digitalSignature\nextendedKeyUsage=serverAuth\n")
         run("x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-days", "30", "-extfile", "extensions", "-out", "cert.pem")
+            "-days", "200", "-extfile", "extensions", "-out", "cert.pem")
         (work / "both.pem").write_text((work / "cert.pem").read_text() + (work / "key.pem").read_text())
 
     def start(self, name, argv, cpu=PROXY_CPU):
@@ -251,12 +257,12 @@ class Stage:
         argv = [binary, plain, tls, self.origin, work / "cert.pem", work / "key.pem", work / "pingora.log"]
         return self.proxy("pingora", argv, plain, tls)
 
-    def byline(self, binary, name="byline", more="", wrap=(), cpu=PROXY_CPU, patience=30):
+    def byline(self, binary, name="byline", more="", wrap=(), cpu=PROXY_CPU, threads=1, patience=30):
         """`more` goes to the end of its configuration; `wrap` is a program that runs it, such as valgrind."""
         plain, tls, admin = free_ports(3)
         conf = self.work / f"{name}.toml"
-        conf.write_text(BYLINE.format(
-            work=self.work, name=name, plain=plain, tls=tls, admin=admin, origin=self.origin, more=more))
+        conf.write_text(BYLINE.format(work=self.work, name=name, plain=plain, tls=tls, admin=admin, origin=self.origin,
+                                      threads=threads, more=more))
         proxy = self.proxy(name, [*wrap, binary, "serve", "--config", conf, "--offline"], plain, tls, cpu)
         ready = f"http://127.0.0.1:{admin}/readyz"
         wait_until(f"{name} to be ready", lambda: parts.fetch(ready)[0] == 200, patience)

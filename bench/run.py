@@ -33,10 +33,12 @@ import counts
 import handshakes
 import latency
 import memory
+import slow_clients
 import tables
+import tls_check
 from programs import PROXY_CPU, Invalid, Stage
 
-MEASUREMENTS = ["requests", "handshakes", "latency", "memory", "appends", "counts"]
+MEASUREMENTS = ["requests", "handshakes", "latency", "memory", "appends", "counts", "slow", "tls"]
 # Those that need every proxy at work; the others start what they measure themselves.
 TOGETHER = ["requests", "handshakes", "latency"]
 
@@ -56,15 +58,16 @@ def main():
     finally:
         stage.end()
         shutil.rmtree(work, ignore_errors=True)
+    missed = found.pop("missed", [])
     if args.json:
         # What was measured before stays, so that the parts can be measured one by one.
         before = json.loads(args.json.read_text()) if args.json.exists() else {}
         args.json.write_text(json.dumps(before | found, indent=1) + "\n")
     if args.docs:
         tables.write(args.docs, found)
-    for what in found.get("missed", []):
+    for what in missed:
         print(f"missed: {what}", file=sys.stderr)
-    return 1 if found.get("missed") else 0
+    return 1 if missed else 0
 
 
 def measure(stage, args):
@@ -82,6 +85,16 @@ def measure(stage, args):
         found["appends"] = appends.measure(args.appends, stage.work, args.seconds, say)
     if "counts" in args.only:
         found["counts"] = counts.measure(stage, args.binary, args.count_cases, say, args.functions)
+    if "slow" in args.only or "tls" in args.only:
+        byline = stage.byline(args.binary, "byline-tried")
+        stage.check_bodies(byline)
+        if "slow" in args.only:
+            found["slow"] = slow_clients.measure(byline, stage.work, min(args.rounds, 5), 4, say)
+            found["missed"] = found.get("missed", []) + slow_clients.missed(found["slow"])
+        if "tls" in args.only:
+            found["tls"] = tls_check.measure(byline, stage.work, say)
+            found["missed"] = found.get("missed", []) + tls_check.missed(found["tls"])
+        say(stage.check_ledger(byline))
     return found
 
 
@@ -104,7 +117,7 @@ def measure_together(stage, args):
         over = [f"{row['case']} {name} costs {figure['ratio']:.2f} of nginx" for row in found["requests"]["rows"]
                 for name, figure in row["figures"].items()
                 if name in ("metered", "passed") and args.max_ratio and figure["ratio"] > args.max_ratio]
-        found |= {"missed": over} if over else {}
+        found["missed"] = over
     if "handshakes" in args.only:
         found["handshakes"] = handshakes.measure(
             proxies[:1] + bylines + proxies[1:], args.rounds, args.seconds, say)

@@ -114,8 +114,16 @@ def figures_counts(found):
 
 
 def figures_slow(found):
-    yield from table(["", "p50", "p99", "p99 / undisturbed"], [
-        [name, f"{row['p50']:.2f} ms", f"{row['p99']:.2f} ms", f"{row['ratio']:.2f}"] for name, row in found.items()])
+    yield from table(["500 connections with", "p50, ms", "undisturbed", "p99, ms", "undisturbed", "ratio of p99"], [
+        [name, f"{row['p50']:.2f}", f"{row['calm p50']:.2f}", f"{row['p99']:.2f}", f"{row['calm p99']:.2f}", f"{row['ratio']:.2f}"]
+        for name, row in found.items()])
+
+
+def figures_tls(found):
+    yield f"{found['count']} findings; those worse than OK or INFO:"
+    yield ""
+    yield from table(["finding", "severity", "what testssl says", "whose it is"], [
+        [row["id"], row["severity"], row["finding"].replace("|", ",")[:80], row["allowed"] or "byline's"] for row in found["worse"]])
 
 
 RENDER = {name.removeprefix("figures_"): function for name, function in list(globals().items())

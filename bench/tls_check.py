@@ -1,0 +1,50 @@
+"""What testssl finds at byline's TLS listener with a certificate of a private CA.
+
+Whatever is worse than OK or INFO is printed. Findings about the certificate and the site behind it, which an operator
+of a private CA chooses and not byline, are allowed by name; any other fails.
+"""
+
+import json
+import subprocess
+
+from programs import Invalid, tool
+
+# Finding → why it is not byline's.
+ALLOWED = {
+    "cert_revocation": "a private CA has no revocation list and no responder",
+    "OCSP_stapling": "a private CA has no responder",
+    "DNS_CAArecord": "localhost has no such record",
+    "certificate_transparency": "a private CA logs nothing",
+    "cert_trust": "localhost is the only name",
+    "cert_chain_of_trust": "a private CA",
+    "HSTS": "is the site's to promise: byline passes what the origin sends",
+    "security_headers": "are the site's",
+    "engine_problem": "is the testing tool's",
+}
+FINE = {"OK", "INFO", "DEBUG"}
+
+
+def measure(byline, work, say):
+    out = work / "testssl.json"
+    said = subprocess.run(
+        [tool("testssl"), "--quiet", "--color", "0", "--warnings", "off", "--openssl-timeout", "10",
+         "--openssl", tool("openssl"), "--add-ca", work / "ca.pem", "--jsonfile", out, f"localhost:{byline.tls}"],
+        capture_output=True, text=True, timeout=900, cwd=work, stdin=subprocess.DEVNULL)
+    if not out.exists():
+        raise Invalid(f"testssl wrote nothing: {said.stdout[-1000:]}{said.stderr[-1000:]}")
+    findings = json.loads(out.read_text())
+    if len(findings) < 100:
+        raise Invalid(f"testssl looked at {len(findings)} things only: {said.stdout[-1000:]}")
+    worse = [finding for finding in findings if finding["severity"] not in FINE]
+    say(f"testssl: {len(findings)} findings, {len(worse)} worse than OK")
+    rows = []
+    for finding in worse:
+        # Findings of a second certificate end in a number.
+        reason = ALLOWED.get(finding["id"].split(" <")[0])
+        rows.append({"id": finding["id"], "severity": finding["severity"], "finding": finding["finding"], "allowed": reason})
+        say(f"  {finding['severity']:8} {finding['id']:26} {finding['finding'][:70]} {'(' + reason + ')' if reason else ''}")
+    return {"count": len(findings), "worse": rows}
+
+
+def missed(found):
+    return [f"testssl: {row['severity']} {row['id']}: {row['finding']}" for row in found["worse"] if not row["allowed"]]

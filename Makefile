@@ -28,6 +28,7 @@ test: deps ## everything that CI runs
 	@$(MAKE) check
 	@$(MAKE) test-rust
 	@$(MAKE) acceptance-smoke
+	@$(MAKE) bench-guard
 
 .PHONY: check
 check: ## formatting, lints, documentation, shell scripts, YAML, alert rules, licences
@@ -62,7 +63,16 @@ acceptance: deps release ## the same on whole sites and five million log lines
 bench: release ## CPU, latency and memory next to nginx, HAProxy and Pingora (BENCH=--help: options)
 	@bash e2e/deps.sh bench
 	@$(CARGO) build --release -p byline-ledger --example sustained_appends --locked
-	@nice -n 19 $(CARGO) build --release --manifest-path bench/pingora/Cargo.toml --target-dir $(TARGET)/pingora --locked \
-		|| echo "Pingora does not build here: left out"
+	@$(if $(findstring --quick,$(BENCH)),,nice -n 19 $(CARGO) build --release --manifest-path bench/pingora/Cargo.toml \
+		--target-dir $(TARGET)/pingora --locked || echo "Pingora does not build here: left out")
 	@python3 bench/run.py --binary $(TARGET)/release/byline --pingora $(TARGET)/pingora/release/bench-pingora \
 		--appends $(TARGET)/release/examples/sustained_appends $(BENCH)
+
+.PHONY: bench-guard
+bench-guard: deps release ## system calls and instructions per request, against bench/budgets.toml
+	@python3 bench/guard.py --binary $(TARGET)/release/byline $(GUARD)
+
+.PHONY: soak
+soak: release ## half an hour of ever new clients: what grows? (SOAK=--help: options)
+	@bash e2e/deps.sh bench
+	@python3 bench/soak.py --binary $(TARGET)/release/byline $(SOAK)

@@ -6,6 +6,7 @@ data path dearer is seen in the commit that does it. Exit codes: 0 within the bu
 """
 
 import argparse
+import math
 import os
 import pathlib
 import shutil
@@ -22,6 +23,7 @@ BUDGETS = pathlib.Path(__file__).resolve().with_name("budgets.toml")
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", required=True, type=os.path.abspath, help="the release build of byline")
+    parser.add_argument("--set", action="store_true", help="make what is measured now, and a tenth, the budgets")
     args = parser.parse_args()
     budgets = tomllib.loads(BUDGETS.read_text())
     work = pathlib.Path(tempfile.mkdtemp(prefix="byline-guard-"))
@@ -36,6 +38,9 @@ def main():
         if stage:
             stage.end()
         shutil.rmtree(work, ignore_errors=True)
+    if args.set:
+        write(found)
+        return 0
     over = [f"{case}: {found[case][what]:,.2f} {name} per request, its budget is {budget[what]:,}"
             for case, budget in budgets.items()
             for what, name in (("calls", "system calls"), ("instructions", "instructions")) if found[case][what] > budget[what]]
@@ -47,6 +52,15 @@ def main():
         return 1
     print("within the budgets of system calls and instructions")
     return 0
+
+
+def write(found):
+    head = BUDGETS.read_text().partition("\n\n")[0]
+    if any(math.isnan(row["calls"]) for row in found.values()):
+        raise SystemExit("no budgets were set: system calls could not be counted")
+    rows = [f'["{case}"]\ncalls = {row["calls"] * 1.1:.1f}\ninstructions = {round(row["instructions"] * 1.1, -3):_.0f}\n'
+            for case, row in found.items()]
+    BUDGETS.write_text("\n".join([head + "\n", *rows]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Each connection has done one request before it lies idle. They come from many loopback addresses, as visitors do.
 """
 
-import resource
 import socket
 import ssl
 import subprocess
@@ -59,7 +58,6 @@ def with_idle(proxy, protocol, count, trust):
 
 def hold(port, count, trust):
     """The client: opens the connections, says so, and checks when asked that none has been closed."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     context = ssl.create_default_context(cafile=trust) if trust else None
     request = f"GET /1k HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {PERSON}\r\n\r\n".encode()
     connections = []

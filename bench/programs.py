@@ -7,6 +7,7 @@ import hashlib
 import os
 import pathlib
 import re
+import resource
 import ssl
 import subprocess
 import sys
@@ -23,6 +24,8 @@ CRAWLER = "Mozilla/5.0 (compatible; BenchBot/1.0; +https://bench.example/bot)"
 PERSON = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 TICKS = os.sysconf("SC_CLK_TCK")
 TWO_CPUS = len(os.sched_getaffinity(0)) > 1
+# For the thousands of connections that some measurements open; what is started inherits it.
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 LOAD_CPU, PROXY_CPU = (0, 1) if TWO_CPUS else (None, None)
 
 POLICY = """version = 1

@@ -13,6 +13,7 @@ import argparse
 import collections
 import csv
 import http.client
+import json
 import os
 import pathlib
 import random
@@ -80,9 +81,14 @@ def soak(stage, args):
             table.writeheader()
             table.writerows(samples)
     byline.metered += churn.counts["metered answers"]
-    print(", ".join(f"{count:,} {what}" for what, count in sorted(churn.counts.items())), flush=True)
+    counts = dict(sorted(churn.counts.items()))
+    print(", ".join(f"{count:,} {what}" for what, count in counts.items()), flush=True)
     print(stage.check_ledger(byline))
-    grows = judge(samples)
+    rows, grows = judge(samples)
+    if args.json:
+        found = json.loads(args.json.read_text()) if args.json.exists() else {}
+        found["soak"] = {"minutes": args.minutes, "counts": counts, "failures": len(churn.failures), "rows": rows}
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
     for failure in churn.failures[:20]:
         print(f"failed: {failure}", file=sys.stderr)
     for what in grows:
@@ -104,14 +110,14 @@ def sample(byline):
 
 
 def judge(samples):
-    """Prints the slope of each figure over the second half; answers those that grow more than they may."""
+    """The slope of each figure over the second half, and those that grow more than they may."""
     half = samples[len(samples) // 2:]
     if len(half) < 5:
         raise Invalid(f"only {len(half)} samples in the second half")
     length = half[-1]["seconds"] - half[0]["seconds"]
     print(f"{len(samples)} samples; slopes over the last {length / 60:.1f} minutes")
     print(f"{'':12} {'first':>10} {'half-way':>10} {'last':>10} {'lowest':>10} {'highest':>10} {'per minute':>11} {'grew by':>10} {'may':>10}")
-    grows = []
+    rows, grows = {}, []
     for what, allowed in ALLOWED.items():
         values = [row[what] for row in half]
         each_second = slope([row["seconds"] for row in half], values)
@@ -119,9 +125,10 @@ def judge(samples):
         allowed = max(allowed, ALLOWED_SHARE.get(what, 0) * sum(values) / len(values))
         print(f"{what:12} {samples[0][what]:10} {values[0]:10} {values[-1]:10} {min(values):10} {max(values):10} "
               f"{each_second * 60:+11.2f} {grew:+10.1f} {allowed:10.1f}")
+        rows[what] = {"first": samples[0][what], "half": values[0], "last": values[-1], "slope": each_second * 60}
         if grew > allowed:
             grows.append(f"{what} grew by {grew:.1f} in {length / 60:.1f} minutes, allowed are {allowed:.1f}")
-    return grows
+    return rows, grows
 
 
 def slope(xs, ys):
@@ -309,6 +316,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 20))
     parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--csv", type=pathlib.Path, help="write the samples to this file")
+    parser.add_argument("--json", type=pathlib.Path, help="add the figures to this file")
     parser.add_argument("--directory", type=pathlib.Path, help="where the ledger is written")
     return parser.parse_args()
 

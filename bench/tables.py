@@ -11,6 +11,8 @@ import re
 import sys
 import time
 
+import goals
+
 PROTOCOLS = {"h1": "h1", "h1s": "h1 over TLS", "h2": "h2 over TLS", "h2c": "h2 without TLS"}
 KINDS = {"metered": "byline, metered", "passed": "byline, passed", "byline": "byline", "nginx": "nginx, JSON log",
          "haproxy": "HAProxy, JSON log", "pingora": "Pingora, JSON log"}
@@ -26,9 +28,13 @@ def write(page, found):
     """Replaces what stands between `<!-- figures: NAME -->` and `<!-- end -->` for everything that was measured."""
     text = page.read_text()
     for name, render in RENDER.items():
-        if name not in found:
+        if name == "goals":
+            lines = render(found)
+        elif name in found:
+            lines = render(found[name])
+        else:
             continue
-        table = "\n".join(render(found[name]))
+        table = "\n".join(lines)
         text, times = re.subn(rf"(<!-- figures: {name} -->\n).*?(<!-- end -->)",
                               lambda match: f"{match.group(1)}\n{table}\n\n{match.group(2)}", text, flags=re.S)
         if times != 1:
@@ -124,6 +130,25 @@ def figures_tls(found):
     yield ""
     yield from table(["finding", "severity", "what testssl says", "whose it is"], [
         [row["id"], row["severity"], row["finding"].replace("|", ",")[:80], row["allowed"] or "byline's"] for row in found["worse"]])
+
+
+def figures_soak(found):
+    yield (f"{found['minutes']:g} minutes with {', '.join(f'{count:,} {what}' for what, count in found['counts'].items())}; "
+           f"{found['failures']} failures.")
+    yield ""
+    yield from table(["", "at the start", "half-way", "at the end", "slope per minute, second half"], [
+        [what, f"{row['first']:,}", f"{row['half']:,}", f"{row['last']:,}", f"{row['slope']:+.2f}"]
+        for what, row in found["rows"].items()])
+
+
+def figures_goals(found):
+    yield from table(["", "measured", "goal", "floor", ""], [
+        [what, number(figure), number(goal), number(floor), verdict]
+        for what, figure, goal, floor, verdict in goals.reached(found)])
+
+
+def number(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
 
 
 RENDER = {name.removeprefix("figures_"): function for name, function in list(globals().items())

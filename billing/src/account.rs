@@ -11,6 +11,7 @@
 //! at the next fetch, and a balance that is dated ahead takes the place of the farthest month only.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Rollup, UsageRecord};
@@ -123,7 +124,7 @@ impl Accounts {
     }
 
     /// A record is durable: its amount is owed, and it counts against its rule's budget.
-    pub(crate) fn committed(&self, record: &UsageRecord) {
+    pub(crate) fn committed<S: Deref<Target = str>>(&self, record: &UsageRecord<S>) {
         let seconds = record.time_micros.div_euclid(1_000_000);
         let mut books = self.books();
         // A currency that nobody knows is no policy's, and no credit limit's.

@@ -24,6 +24,7 @@
 mod codec;
 mod totals;
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -65,7 +66,7 @@ struct Seen {
 }
 
 /// The newest entry that was seen.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Last {
     /// Its index in the ledger.
     pub index: u64,
@@ -103,7 +104,11 @@ impl Derived {
     ///
     /// Call it once, right before the record is encoded, with the rule's `repeat_free_secs` (0 where no price is
     /// asked). If the record turns out not to be durable, [`Derived::forget`] what it returns.
-    pub fn close(&self, record: &mut UsageRecord, repeat_free_secs: u64) -> Closing {
+    pub fn close<S: Deref<Target = str> + From<String>>(
+        &self,
+        record: &mut UsageRecord<S>,
+        repeat_free_secs: u64,
+    ) -> Closing {
         record.cut(); // the entry's version is this one
         let version = Version::of(record);
         record.repeat =
@@ -154,18 +159,27 @@ impl Derived {
 
     /// Sees a durable entry, in order.
     pub fn observe(&self, index: u64, entry: &[u8]) {
+        // Nearly every entry is a fetch.
+        if let Ok(record) = UsageRecord::read(entry) {
+            self.accounts.committed(&record);
+            self.repeats.insert_durable(&record);
+            let mut seen = lock(&self.totals);
+            seen.totals.fetch(&record);
+            let last = seen.last.get_or_insert_default();
+            (last.index, last.time_micros) = (index, record.time_micros);
+            last.id.clear();
+            last.id.push_str(&record.id);
+            return;
+        }
         let parsed = Entry::parse(entry);
         match &parsed {
-            Ok(Entry::Fetch(record)) => {
-                self.accounts.committed(record);
-                self.repeats.insert_durable(record);
-                lock(&self.totals).totals.fetch(record);
-            }
             Ok(Entry::Rollup(rollup)) => {
                 self.accounts.committed_rollup(rollup);
                 lock(&self.totals).totals.rollup(rollup);
             }
-            Ok(Entry::Gap(_) | Entry::Policy(_) | Entry::Start(_) | Entry::Unknown { .. }) => {}
+            Ok(
+                Entry::Fetch(_) | Entry::Gap(_) | Entry::Policy(_) | Entry::Start(_) | Entry::Unknown { .. },
+            ) => {}
             Err(_) => lock(&self.totals).unreadable += 1,
         }
         let (time_micros, id) = match parsed {

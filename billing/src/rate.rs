@@ -3,6 +3,8 @@
 //! It is called when a fetch closes and again by every statement, and must give the same both times: it reads nothing
 //! but its argument, and everything in its argument is in the record.
 
+use std::ops::Deref;
+
 use metrics::{Outcome, UsageRecord};
 use policy::{Unit, divide_half_even};
 
@@ -52,12 +54,12 @@ pub struct Rated {
 
 impl Facts {
     /// The facts of a record.
-    pub fn of(record: &UsageRecord) -> Facts {
+    pub fn of<S: Deref<Target = str>>(record: &UsageRecord<S>) -> Facts {
         Facts {
             status: record.status,
-            head: record.method == "HEAD",
+            head: *record.method == *"HEAD",
             outcome: record.outcome,
-            charge: record.verdict == policy::Verdict::Charge.as_str(),
+            charge: *record.verdict == *policy::Verdict::Charge.as_str(),
             unit: record.unit.as_deref().and_then(unit_of),
             price_nano: record.price_nano,
             max_nano: record.max_nano,
@@ -71,7 +73,7 @@ impl Facts {
 }
 
 /// What a record's fetch costs. A statement that finds another amount in the record has found a fault.
-pub fn rate_record(record: &UsageRecord) -> Rated {
+pub fn rate_record<S: Deref<Target = str>>(record: &UsageRecord<S>) -> Rated {
     rate(&Facts::of(record))
 }
 

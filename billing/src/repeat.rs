@@ -20,6 +20,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use metrics::{Outcome, UsageRecord};
@@ -63,16 +64,16 @@ pub struct Version {
 
 impl Version {
     /// The version that a record delivered; `None` where nothing is charged or nothing names a version.
-    pub fn of(record: &UsageRecord) -> Option<Version> {
-        let charged = record.verdict == Verdict::Charge.as_str() && record.method != "HEAD";
+    pub fn of<S: Deref<Target = str>>(record: &UsageRecord<S>) -> Option<Version> {
+        let charged = *record.verdict == *Verdict::Charge.as_str() && *record.method != *"HEAD";
         let unit = record.unit.as_deref().and_then(unit_of).filter(|_| charged)?;
         let name = match (&record.etag, &record.digest) {
-            (Some(etag), _) => ["etag", etag],
-            (None, Some(digest)) => ["digest", digest],
+            (Some(etag), _) => ["etag", &**etag],
+            (None, Some(digest)) => ["digest", &**digest],
             (None, None) => return None,
         };
         let seconds = u32::try_from(record.time_micros.div_euclid(1_000_000)).ok().filter(|it| *it > 0)?;
-        let fields = [&record.operator, &record.url, name[0], name[1]];
+        let fields = [&*record.operator, &*record.url, name[0], name[1]];
         let part = match (record.status, unit) {
             (200, _) | (206, Unit::Fetch) => None,
             (206, Unit::Megabyte | Unit::ThousandWords) => {
@@ -213,7 +214,7 @@ impl Repeats {
     }
 
     /// A record is durable: what it paid, or was quoted, for is bought.
-    pub fn insert_durable(&self, record: &UsageRecord) {
+    pub fn insert_durable<S: Deref<Target = str>>(&self, record: &UsageRecord<S>) {
         let Some(version) = Version::of(record) else {
             return;
         };

@@ -246,8 +246,8 @@ impl Gap {
             data.number("fetches", self.fetches);
             data.text("reason", &self.reason, TEXT_BYTES_MAX);
             data.number("refused", self.refused);
-            data.text("since", &time::to_text(self.since_micros), TEXT_BYTES_MAX);
-            data.text("until", &time::to_text(self.until_micros), TEXT_BYTES_MAX);
+            data.time("since", self.since_micros);
+            data.time("until", self.until_micros);
         })
     }
 
@@ -334,7 +334,7 @@ pub(crate) struct Event<'a> {
 impl Event<'_> {
     /// The event with what `fill` writes as its `data`.
     pub(crate) fn encode(&self, fill: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
-        let mut out = String::with_capacity(1024);
+        let mut out = String::with_capacity(1536); // most records have less
         let mut event = Object::open(&mut out);
         event.object("data", fill);
         event.text("datacontenttype", "application/json", TEXT_BYTES_MAX);
@@ -342,7 +342,7 @@ impl Event<'_> {
         event.text("source", self.source, SOURCE_BYTES_MAX);
         event.text("specversion", "1.0", TEXT_BYTES_MAX);
         event.text_if("subject", self.subject, NAME_BYTES_MAX);
-        event.text("time", &time::to_text(self.time_micros), TEXT_BYTES_MAX);
+        event.time("time", self.time_micros);
         event.text("type", self.kind, TEXT_BYTES_MAX);
         event.close();
         out.into_bytes()
@@ -390,16 +390,17 @@ impl<'de, N: FromStr> Deserialize<'de> for Decimal<N> {
                 f.write_str("an integer in a string")
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Decimal<N>, E> {
-                let plain = !text.starts_with('+');
-                text.parse()
-                    .ok()
-                    .filter(|_| plain)
-                    .map(Decimal)
-                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                let read = decimal(text).map(Decimal);
+                read.ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_str(Digits(PhantomData))
     }
+}
+
+/// An integer from a decimal string; no `+`.
+pub(crate) fn decimal<N: FromStr>(text: &str) -> Option<N> {
+    text.parse().ok().filter(|_| !text.starts_with('+'))
 }
 
 /// Reads a time.

@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 
 use ring::digest;
 
+use crate::time;
+
 /// The largest integer that every JSON reader keeps exactly: 2⁵³ − 1.
 pub(crate) const INTEGER_MAX: u64 = (1 << 53) - 1;
 
@@ -26,9 +28,21 @@ impl<'a> Object<'a> {
     }
 
     /// A string of at most `limit` bytes as written; a longer one is cut and marked, see [`bounded`].
+    #[inline(always)] // for `key`
     pub(crate) fn text(&mut self, key: &'static str, value: &str, limit: usize) {
         self.key(key);
-        string(self.out, &bounded(value, limit));
+        self.string(value, limit);
+    }
+
+    fn string(&mut self, value: &str, limit: usize) {
+        if value.len() <= limit && is_plain(value) {
+            self.out.reserve(value.len() + 2);
+            self.out.push('"');
+            self.out.push_str(value);
+            self.out.push('"');
+        } else {
+            string(self.out, &bounded(value, limit));
+        }
     }
 
     /// The same, left out if absent.
@@ -39,9 +53,10 @@ impl<'a> Object<'a> {
     }
 
     /// An integer. One beyond 2⁵³ − 1 is written as that: no counter of ours gets there.
+    #[inline(always)] // for `key`
     pub(crate) fn number(&mut self, key: &'static str, value: u64) {
         self.key(key);
-        let _ = write!(self.out, "{}", value.min(INTEGER_MAX));
+        self.digits(value.min(INTEGER_MAX));
     }
 
     /// The same, left out if absent.
@@ -52,9 +67,12 @@ impl<'a> Object<'a> {
     }
 
     /// An integer of any size as a decimal string: how money is written.
+    #[inline(always)] // for `key`
     pub(crate) fn decimal(&mut self, key: &'static str, value: impl Into<i128>) {
         self.key(key);
-        let _ = write!(self.out, "\"{}\"", value.into());
+        self.out.push('"');
+        self.signed(value.into());
+        self.out.push('"');
     }
 
     /// The same, left out if absent.
@@ -65,9 +83,18 @@ impl<'a> Object<'a> {
     }
 
     /// A truth value.
+    #[inline(always)] // for `key`
     pub(crate) fn flag(&mut self, key: &'static str, value: bool) {
         self.key(key);
         self.out.push_str(if value { "true" } else { "false" });
+    }
+
+    /// A time, as [`time`] writes it.
+    pub(crate) fn time(&mut self, key: &'static str, micros: i64) {
+        self.key(key);
+        self.out.push('"');
+        time::write(self.out, micros);
+        self.out.push('"');
     }
 
     /// An object inside.
@@ -83,8 +110,31 @@ impl<'a> Object<'a> {
         self.out.push('}');
     }
 
+    fn signed(&mut self, value: i128) {
+        match u64::try_from(value) {
+            Ok(value) => self.digits(value),
+            Err(_) => drop(write!(self.out, "{value}")),
+        }
+    }
+
+    fn digits(&mut self, mut value: u64) {
+        let mut digits = [b'0'; 20];
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] += (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.out.push_str(str::from_utf8(&digits[first..]).expect("digits are ASCII"));
+    }
+
+    #[inline(always)] // the length of `key` is known then
     fn key(&mut self, key: &'static str) {
         debug_assert!(self.last < key, "{key} must come before {}", self.last);
+        self.out.reserve(key.len() + 4);
         if !self.last.is_empty() {
             self.out.push(',');
         }
@@ -93,6 +143,11 @@ impl<'a> Object<'a> {
         self.out.push_str(key);
         self.out.push_str("\":");
     }
+}
+
+/// Whether no byte of a text is escaped. It looks at all of them, many at once.
+fn is_plain(value: &str) -> bool {
+    value.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'))
 }
 
 /// Writes a string with the escapes of RFC 8785 §3.2.2.2.

@@ -11,6 +11,7 @@ pub mod names;
 mod outcome;
 mod record;
 mod rollup;
+mod scan;
 mod telemetry;
 mod time;
 mod words;

@@ -4,53 +4,58 @@
 //! documents every field. What is absent is left out; unknown keys are ignored by readers.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
 use serde::Deserialize;
 
 use crate::Outcome;
 use crate::entry::{self, Event};
 use crate::json::{Object, bounded};
+use crate::scan::Scan;
 
 /// One metered fetch, as it stands in the ledger (event type `ai.usage.fetch.v1`).
 ///
 /// Amounts are nano-units; they are written as decimal strings of integers, because JSON numbers end at 2⁵³.
+///
+/// `S` is how its texts are kept: a record that is written at once, or read and let go, borrows them
+/// (`Cow<'_, str>`).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UsageRecord {
+pub struct UsageRecord<S = String> {
     /// UUIDv7 of the fetch, text form; the event's `id`.
-    pub id: String,
+    pub id: S,
     /// The ledger's origin, `//example.org/ledger`; the event's `source`.
-    pub source: String,
+    pub source: S,
     /// Microseconds since the Unix epoch, UTC, when the fetch closed; the event's `time`.
     pub time_micros: i64,
 
     /// The crawler's token in the registry.
-    pub crawler: String,
+    pub crawler: S,
     /// The operator; `spoof` when the claim was contradicted. The event's `subject`.
-    pub operator: String,
+    pub operator: S,
     /// The declared purpose.
-    pub purpose: String,
+    pub purpose: S,
     /// The rung: `claimed`, `network`, `signed`, `licensed`.
-    pub assurance: String,
+    pub assurance: S,
     /// What the rung rests on: `none`, `range <source>`, `reverse-dns <name>`, `contradicted <by>`.
-    pub evidence: String,
+    pub evidence: S,
 
     /// Request method.
-    pub method: String,
+    pub method: S,
     /// Canonical URL.
-    pub url: String,
+    pub url: S,
     /// The work's identifier.
-    pub work: String,
+    pub work: S,
     /// The holder's identifier, if the policy names one.
-    pub holder: Option<String>,
+    pub holder: Option<S>,
     /// The licence's URL, if the policy names one.
-    pub licence: Option<String>,
+    pub licence: Option<S>,
 
     /// The policy's digest, `sha256:…`.
-    pub policy: String,
+    pub policy: S,
     /// The rule that decided.
-    pub rule: String,
+    pub rule: S,
     /// `allow`, `deny` or `charge`.
-    pub verdict: String,
+    pub verdict: S,
     /// The status that enforcing would have answered, where the rule only observes.
     pub would_refuse: Option<u16>,
 
@@ -63,22 +68,22 @@ pub struct UsageRecord {
     /// The length that the origin declared, if it did.
     pub declared_bytes: Option<u64>,
     /// `sha-256=:<base64>:` of the delivered bytes; absent if none were.
-    pub digest: Option<String>,
+    pub digest: Option<S>,
     /// The origin's `ETag`, as it stood.
-    pub etag: Option<String>,
+    pub etag: Option<S>,
     /// The origin's `Content-Range`, as it stood, for a 206.
-    pub content_range: Option<String>,
+    pub content_range: Option<S>,
     /// The media type, without parameters.
-    pub content_type: Option<String>,
+    pub content_type: Option<S>,
     /// Words of decoded text, where they were counted.
     pub words: Option<u64>,
     /// The word count stopped at a limit of bytes or time: it is a lower bound.
     pub words_capped: bool,
 
     /// ISO 4217 code.
-    pub currency: String,
+    pub currency: S,
     /// The unit of the price (`fetch`, `MB`, `1000-words`), if a price was asked.
-    pub unit: Option<String>,
+    pub unit: Option<S>,
     /// Price of one unit.
     pub price_nano: Option<i64>,
     /// The most that this fetch could cost, where the rule names it.
@@ -164,7 +169,7 @@ mod limit {
     pub(super) const WORD: usize = 128;
 }
 
-impl UsageRecord {
+impl<S: Deref<Target = str> + From<String>> UsageRecord<S> {
     /// Cuts the texts that name a version of a work as [`UsageRecord::encode`] cuts them, so that what is derived from
     /// the record is what is derived from its entry.
     pub fn cut(&mut self) {
@@ -178,11 +183,13 @@ impl UsageRecord {
             if let Some(text) = text
                 && let Cow::Owned(cut) = bounded(text, limit)
             {
-                *text = cut;
+                *text = S::from(cut);
             }
         }
     }
+}
 
+impl<S: Deref<Target = str>> UsageRecord<S> {
     /// The ledger entry: CloudEvents JSON in RFC 8785 form, at most 65,535 bytes.
     pub fn encode(&self) -> Vec<u8> {
         let event = Event {
@@ -232,12 +239,22 @@ impl UsageRecord {
         data.text("work", &self.work, limit::WORK);
         data.number_if("would_refuse", self.would_refuse.map(u64::from));
     }
+}
 
+impl UsageRecord {
     /// Reads a ledger entry of this type.
     ///
     /// # Errors
     /// If it is not one: not JSON, another type or version, a field missing or out of range.
     pub fn parse(bytes: &[u8]) -> Result<UsageRecord, RecordError> {
+        match UsageRecord::scan(bytes) {
+            Some(record) => Ok(record.map(Cow::into_owned)),
+            None => UsageRecord::parse_any(bytes),
+        }
+    }
+
+    /// The same, whatever the order of its keys.
+    fn parse_any(bytes: &[u8]) -> Result<UsageRecord, RecordError> {
         let event: entry::Parsed<FetchData> = entry::parse(bytes, entry::FETCH)?;
         let data = event.data;
         Ok(UsageRecord {
@@ -278,6 +295,161 @@ impl UsageRecord {
             quote_nano: data.quote_nano.0,
             amount_nano: data.amount_nano.0,
         })
+    }
+}
+
+impl<'a> UsageRecord<Cow<'a, str>> {
+    /// The same as [`UsageRecord::parse`], with texts borrowed from the entry where they can be.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        match UsageRecord::scan(bytes) {
+            Some(record) => Ok(record),
+            None => Ok(UsageRecord::parse_any(bytes)?.map(Cow::Owned)),
+        }
+    }
+
+    /// Reads an entry that [`UsageRecord::encode`] wrote; `None` for any other, which may still be a record.
+    fn scan(bytes: &'a [u8]) -> Option<Self> {
+        let mut event = Scan::begin(bytes)?;
+        event.skip("{\"data\":{\"amount_nano\":")?;
+        // Each key has what stands before it: nothing is read that is not there in this order.
+        macro_rules! field {
+            ($key:literal $read:ident) => {{
+                event.skip(concat!(",\"", $key, "\":"))?;
+                event.$read()?
+            }};
+            ($key:literal $read:ident?) => {
+                match event.skip(concat!(",\"", $key, "\":")) {
+                    Some(()) => Some(event.$read()?),
+                    None => None,
+                }
+            };
+        }
+        let amount_nano = entry::decimal(&event.text()?)?;
+        let assurance = field!("assurance" text);
+        let bytes = field!("bytes" number);
+        let currency = field!("ccy" text);
+        let content_range = field!("content_range" text?);
+        let content_type = field!("content_type" text?);
+        let crawler = field!("crawler" text);
+        let declared_bytes = field!("declared_bytes" number?);
+        let digest = field!("digest" text?);
+        let etag = field!("etag" text?);
+        let evidence = field!("evidence" text);
+        let holder = field!("holder" text?);
+        let licence = field!("licence" text?);
+        let max_nano = field!("max_nano" text?).map(|text| entry::decimal(&text));
+        let method = field!("method" text);
+        let operator = field!("operator" text);
+        let outcome = Outcome::parse(&field!("outcome" text))?;
+        let owed = field!("owed" flag);
+        let policy = field!("policy" text);
+        let price_nano = field!("price_nano" text?).map(|text| entry::decimal(&text));
+        let purpose = field!("purpose" text);
+        let quantity = entry::decimal(&field!("qty" text))?;
+        let quote_nano = entry::decimal(&field!("quote_nano" text))?;
+        let repeat = field!("repeat" flag);
+        let rule = field!("rule" text);
+        let status = u16::try_from(field!("status" number)).ok()?;
+        let unit = field!("unit" text?);
+        let url = field!("url" text);
+        let verdict = field!("verdict" text);
+        let words = field!("words" number?);
+        let words_capped = field!("words_capped" flag?).unwrap_or(false);
+        let work = field!("work" text);
+        let would_refuse = field!("would_refuse" number?).map(u16::try_from);
+        event.skip("},\"datacontenttype\":\"application/json\"")?;
+        let id = field!("id" text);
+        let source = field!("source" text);
+        event.skip(",\"specversion\":\"1.0\"")?;
+        let _ = field!("subject" text);
+        let time_micros = crate::time::from_text(&field!("time" text))?;
+        event.skip(",\"type\":\"ai.usage.fetch.v1\"}")?;
+        event.end()?;
+        Some(UsageRecord {
+            id,
+            source,
+            time_micros,
+            crawler,
+            operator,
+            purpose,
+            assurance,
+            evidence,
+            method,
+            url,
+            work,
+            holder,
+            licence,
+            policy,
+            rule,
+            verdict,
+            would_refuse: would_refuse.transpose().ok()?,
+            status,
+            outcome,
+            bytes,
+            declared_bytes,
+            digest,
+            etag,
+            content_range,
+            content_type,
+            words,
+            words_capped,
+            currency,
+            unit,
+            price_nano: price_nano.map_or(Some(None), |nano| nano.map(Some))?,
+            max_nano: max_nano.map_or(Some(None), |nano| nano.map(Some))?,
+            quantity,
+            repeat,
+            owed,
+            quote_nano,
+            amount_nano,
+        })
+    }
+}
+
+impl<S> UsageRecord<S> {
+    /// The same record, its texts kept otherwise.
+    fn map<T>(self, to: impl Fn(S) -> T) -> UsageRecord<T> {
+        UsageRecord {
+            id: to(self.id),
+            source: to(self.source),
+            time_micros: self.time_micros,
+            crawler: to(self.crawler),
+            operator: to(self.operator),
+            purpose: to(self.purpose),
+            assurance: to(self.assurance),
+            evidence: to(self.evidence),
+            method: to(self.method),
+            url: to(self.url),
+            work: to(self.work),
+            holder: self.holder.map(&to),
+            licence: self.licence.map(&to),
+            policy: to(self.policy),
+            rule: to(self.rule),
+            verdict: to(self.verdict),
+            would_refuse: self.would_refuse,
+            status: self.status,
+            outcome: self.outcome,
+            bytes: self.bytes,
+            declared_bytes: self.declared_bytes,
+            digest: self.digest.map(&to),
+            etag: self.etag.map(&to),
+            content_range: self.content_range.map(&to),
+            content_type: self.content_type.map(&to),
+            words: self.words,
+            words_capped: self.words_capped,
+            currency: to(self.currency),
+            unit: self.unit.map(&to),
+            price_nano: self.price_nano,
+            max_nano: self.max_nano,
+            quantity: self.quantity,
+            repeat: self.repeat,
+            owed: self.owed,
+            quote_nano: self.quote_nano,
+            amount_nano: self.amount_nano,
+        }
     }
 }
 
@@ -341,7 +513,7 @@ impl Rollup {
         data.text("crawler", &self.crawler, limit::NAME);
         data.number("fetches", self.fetches);
         data.text_if("holder", self.holder.as_deref(), limit::NAME);
-        data.text("minute", &crate::time::to_text(self.minute.saturating_mul(1_000_000)), limit::WORD);
+        data.time("minute", self.minute.saturating_mul(1_000_000));
         data.text("operator", &self.operator, limit::NAME);
         data.text_if("outcome", self.outcome.map(Outcome::as_str), limit::WORD);
         data.text("policy", &self.policy, limit::WORD);
@@ -408,4 +580,110 @@ struct RollupData {
     rule: String,
     status: u16,
     unit: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn example() -> UsageRecord<Cow<'static, str>> {
+        UsageRecord {
+            id: "an id".into(),
+            source: "//example.org/ledger".into(),
+            time_micros: 1_795_354_805_123_456,
+            crawler: "ExampleBot".into(),
+            operator: "example-labs".into(),
+            purpose: "train".into(),
+            assurance: "network".into(),
+            evidence: "none".into(),
+            method: "GET".into(),
+            url: "https://example.org/caf\u{e9}".into(),
+            work: "example.org/café".into(),
+            holder: None,
+            licence: None,
+            policy: "sha256:00".into(),
+            rule: "training pays".into(),
+            verdict: "charge".into(),
+            would_refuse: None,
+            status: 200,
+            outcome: Outcome::Complete,
+            bytes: 0,
+            declared_bytes: None,
+            digest: None,
+            etag: None,
+            content_range: None,
+            content_type: None,
+            words: None,
+            words_capped: false,
+            currency: "USD".into(),
+            unit: None,
+            price_nano: None,
+            max_nano: None,
+            quantity: 1,
+            repeat: false,
+            owed: true,
+            quote_nano: -1,
+            amount_nano: i64::MAX,
+        }
+    }
+
+    fn with_everything() -> UsageRecord<Cow<'static, str>> {
+        UsageRecord {
+            holder: Some("example-press".into()),
+            licence: Some("https://example.org/licence".into()),
+            would_refuse: Some(402),
+            declared_bytes: Some(7),
+            digest: Some("sha-256=:x:".into()),
+            etag: Some("W/\"a\\b\"".into()),
+            content_range: Some("bytes 0-1/2\t\r\n".into()),
+            content_type: Some("text/html".into()),
+            words: Some(3),
+            words_capped: true,
+            unit: Some("fetch".into()),
+            price_nano: Some(2_000_000),
+            max_nano: Some(i64::MIN),
+            ..example()
+        }
+    }
+
+    #[test]
+    fn what_was_written_here_is_read_in_one_pass() {
+        for record in [example(), with_everything()] {
+            let entry = record.encode();
+            assert_eq!(UsageRecord::scan(&entry).as_ref(), Some(&record));
+            assert_eq!(UsageRecord::parse_any(&entry).unwrap(), record.map(Cow::into_owned));
+        }
+        let rare = UsageRecord { etag: Some("\u{1}".into()), ..example() }.encode();
+        assert_eq!(UsageRecord::scan(&rare), None, "left to the other reader");
+        assert_eq!(UsageRecord::read(&rare).unwrap().etag.as_deref(), Some("\u{1}"));
+    }
+
+    proptest! {
+        /// Whoever is right about changed bytes, both readers are: what the one pass takes, any JSON reader takes as it.
+        #[test]
+        fn one_pass_reads_nothing_otherwise(
+            everything in any::<bool>(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..4, piece()), 1..4),
+        ) {
+            let mut entry = if everything { with_everything() } else { example() }.encode();
+            for (at, removed, piece) in changes {
+                let at = at.index(entry.len());
+                entry.splice(at..(at + removed).min(entry.len()), piece);
+            }
+            if let Some(record) = UsageRecord::scan(&entry) {
+                prop_assert_eq!(UsageRecord::parse_any(&entry).unwrap(), record.map(Cow::into_owned));
+            }
+        }
+    }
+
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        const KNOWN: [&str; 16] =
+            ["", "\"", "\\", "0", "1", "-", "+", ".", "e", "é", ",", "\\u0041", "\\\"", "\\/", "\n", "null"];
+        prop_oneof![
+            prop::sample::select(&KNOWN[..]).prop_map(|piece| piece.as_bytes().to_vec()),
+            proptest::collection::vec(any::<u8>(), 0..3),
+        ]
+    }
 }

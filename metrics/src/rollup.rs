@@ -1,6 +1,7 @@
 //! Roll-ups: exact sums of fetches that get no entry of their own, so that strangers cannot fill the disk.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 
 use crate::{Outcome, Rollup, UsageRecord};
@@ -51,7 +52,7 @@ pub struct RolledFetch<'a> {
 
 impl<'a> RolledFetch<'a> {
     /// A delivered fetch that gets no entry of its own.
-    pub fn delivered(record: &'a UsageRecord) -> RolledFetch<'a> {
+    pub fn delivered<S: Deref<Target = str>>(record: &'a UsageRecord<S>) -> RolledFetch<'a> {
         RolledFetch {
             seconds: record.time_micros.div_euclid(1_000_000),
             crawler: &record.crawler,

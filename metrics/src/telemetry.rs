@@ -1,6 +1,7 @@
 //! What Prometheus sees. Metrics watch: no bill and no decision reads one.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -306,7 +307,7 @@ impl Telemetry {
     }
 
     /// A record is durable.
-    pub fn fetch(&self, record: &UsageRecord) {
+    pub fn fetch<S: Deref<Target = str>>(&self, record: &UsageRecord<S>) {
         let series = self.crawler(&record.crawler);
         if let Some(count) = series.fetches.get(position(&Outcome::ALL, record.outcome)) {
             count.inc();

@@ -1,7 +1,5 @@
 //! Times as they stand in events: RFC 3339, UTC, six digits of a second. No clock: only the calendar.
 
-use std::fmt::Write as _;
-
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -9,30 +7,38 @@ const SECONDS_PER_DAY: i64 = 86_400;
 const FIRST: i64 = -62_167_219_200 * MICROS_PER_SECOND;
 const LAST: i64 = 253_402_300_800 * MICROS_PER_SECOND - 1;
 
-/// Microseconds since the Unix epoch as `2026-11-22T13:40:05.123456Z`. Times outside the years 0 to 9999 are
+/// Writes microseconds since the Unix epoch as `2026-11-22T13:40:05.123456Z`. Times outside the years 0 to 9999 are
 /// written as the nearest one inside.
-pub(crate) fn to_text(micros: i64) -> String {
+pub(crate) fn write(out: &mut String, micros: i64) {
     let micros = micros.clamp(FIRST, LAST);
     let (seconds, fraction) = (micros.div_euclid(MICROS_PER_SECOND), micros.rem_euclid(MICROS_PER_SECOND));
     let (days, second) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
     let (year, month, day) = date_of(days);
-    let mut text = String::with_capacity(27);
-    let _ = write!(
-        text,
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{fraction:06}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    );
-    text
+    let mut text = *SHAPE;
+    let mut digits = |from: usize, to: usize, mut number: i64| {
+        for digit in text[from..to].iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    };
+    digits(0, 4, year);
+    digits(5, 7, month);
+    digits(8, 10, day);
+    digits(11, 13, second / 3600);
+    digits(14, 16, second / 60 % 60);
+    digits(17, 19, second % 60);
+    digits(20, 26, fraction);
+    out.push_str(str::from_utf8(&text).expect("digits are ASCII"));
 }
 
-/// The reverse of [`to_text`]; nothing else is read.
+/// The shape of every time.
+const SHAPE: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
+
+/// The reverse of [`write`]; nothing else is read.
 pub(crate) fn from_text(text: &str) -> Option<i64> {
     let bytes: &[u8; 27] = text.as_bytes().try_into().ok()?;
-    let shape = b"0000-00-00T00:00:00.000000Z";
     let fits = |(byte, shape): (&u8, &u8)| if *shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
-    if !bytes.iter().zip(shape).all(fits) {
+    if !bytes.iter().zip(SHAPE).all(fits) {
         return None;
     }
     let number = |from: usize, to: usize| {
@@ -88,6 +94,12 @@ pub fn month_text(month: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn to_text(micros: i64) -> String {
+        let mut text = String::new();
+        write(&mut text, micros);
+        text
+    }
 
     #[track_caller]
     fn check(micros: i64, text: &str) {

@@ -5,6 +5,7 @@
 //! is on the list has at most `error` fetches too many, and every work fetched more often than the list's least is on it.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 
 use metrics::{Rollup, UsageRecord};
 
@@ -48,7 +49,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    pub(crate) fn fetch(&mut self, record: &UsageRecord) {
+    pub(crate) fn fetch<S: Deref<Target = str>>(&mut self, record: &UsageRecord<S>) {
         let sums = self.sums(
             record.time_micros,
             &record.crawler,
@@ -109,12 +110,12 @@ impl Totals {
         sums
     }
 
-    fn work(&mut self, record: &UsageRecord) {
-        let index = match self.works.get(&record.work) {
+    fn work<S: Deref<Target = str>>(&mut self, record: &UsageRecord<S>) {
+        let index = match self.works.get(&*record.work) {
             Some(index) => *index,
             None if self.counters.len() < WORKS_MAX => {
-                self.works.insert(record.work.clone(), self.counters.len());
-                self.counters.push(TopWork { work: record.work.clone(), ..TopWork::default() });
+                self.works.insert(record.work.to_owned(), self.counters.len());
+                self.counters.push(TopWork { work: record.work.to_owned(), ..TopWork::default() });
                 self.counters.len() - 1
             }
             None => {
@@ -122,9 +123,9 @@ impl Totals {
                 let (least, _) = counts.min_by_key(|(_, it)| it.fetches).expect("the list is full");
                 let fetches = self.counters[least].fetches;
                 self.works.remove(&self.counters[least].work);
-                self.works.insert(record.work.clone(), least);
+                self.works.insert(record.work.to_owned(), least);
                 self.counters[least] =
-                    TopWork { work: record.work.clone(), fetches, error: fetches, ..TopWork::default() };
+                    TopWork { work: record.work.to_owned(), fetches, error: fetches, ..TopWork::default() };
                 least
             }
         };

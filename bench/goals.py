@@ -21,6 +21,7 @@ GOALS = [
     ("full TLS handshake: CPU / nginx", lambda found: found["handshakes"]["byline"]["ratio"], 0.55, 0.80),
     ("metered, h1, 10 KB at a fixed rate: p99 / nginx", lambda found: found["latency"]["figures"]["metered"]["p99 ratio"], 0.6, 1.3),
     ("KiB for an idle connection, h1", lambda found: found["memory"]["h1"]["byline"]["each"], 12, 32),
+    ("MiB for 10,000 idle connections, h1", lambda found: found["memory"]["h1"]["byline"]["each"] * 10_000 / 1024, 190, 190),
     ("system calls, metered, h1, 1 KB", lambda found: found["counts"]["metered:h1:1k"]["calls"], 4.6, 6),
     ("instructions, metered, h1, 1 KB, without SHA-256", lambda found: found["counts"]["metered:h1:1k"]["instructions"], 42_000, 60_000),
 ]

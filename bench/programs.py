@@ -23,10 +23,10 @@ SIZES = {"1k": 1024, "10k": 10 * 1024, "100k": 100 * 1024}
 CRAWLER = "Mozilla/5.0 (compatible; BenchBot/1.0; +https://bench.example/bot)"
 PERSON = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 TICKS = os.sysconf("SC_CLK_TCK")
-TWO_CPUS = len(os.sched_getaffinity(0)) > 1
+CPUS = sorted(os.sched_getaffinity(0))
 # For the thousands of connections that some measurements open; what is started inherits it.
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-LOAD_CPU, PROXY_CPU = (0, 1) if TWO_CPUS else (None, None)
+LOAD_CPU, PROXY_CPU = CPUS[:2] if len(CPUS) > 1 else (None, None)
 
 POLICY = """version = 1
 mode = "enforce"

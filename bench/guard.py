@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 
 import counts
-from programs import Invalid, Stage
+from programs import Invalid, Stage, end_cleanly
 
 BUDGETS = pathlib.Path(__file__).resolve().with_name("budgets.toml")
 
@@ -25,6 +25,7 @@ def main():
     parser.add_argument("--binary", required=True, type=os.path.abspath, help="the release build of byline")
     parser.add_argument("--set", action="store_true", help="make what is measured now, and a tenth, the budgets")
     args = parser.parse_args()
+    end_cleanly()
     budgets = tomllib.loads(BUDGETS.read_text())
     work = pathlib.Path(tempfile.mkdtemp(prefix="byline-guard-"))
     stage = None

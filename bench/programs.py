@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import resource
+import signal
 import ssl
 import subprocess
 import sys
@@ -258,7 +259,10 @@ class Stage:
         plain, tls = free_ports(2)
         work = self.work
         argv = [binary, plain, tls, self.origin, work / "cert.pem", work / "key.pem", work / "pingora.log"]
-        return self.proxy("pingora", argv, plain, tls)
+        proxy = self.proxy("pingora", argv, plain, tls)
+        # SIGTERM would make it wait for minutes.
+        proxy.process.end_signal = signal.SIGINT
+        return proxy
 
     def byline(self, binary, name="byline", more="", wrap=(), cpu=PROXY_CPU, threads=1, patience=30):
         """`more` goes to the end of its configuration; `wrap` is a program that runs it, such as valgrind."""
@@ -315,6 +319,11 @@ class Stage:
     def end(self):
         for process in reversed(self.processes):
             process.stop()
+
+
+def end_cleanly():
+    """SIGTERM ends what was started, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def settle():

@@ -37,7 +37,7 @@ import memory
 import slow_clients
 import tables
 import tls_check
-from programs import PROXY_CPU, Invalid, Stage
+from programs import PROXY_CPU, Invalid, Stage, end_cleanly
 
 MEASUREMENTS = ["requests", "handshakes", "latency", "memory", "appends", "counts", "slow", "tls"]
 # Those that need every proxy at work; the others start what they measure themselves.
@@ -46,6 +46,7 @@ TOGETHER = ["requests", "handshakes", "latency"]
 
 def main():
     args = arguments()
+    end_cleanly()
     work = pathlib.Path(tempfile.mkdtemp(prefix="byline-bench-", dir=args.directory))
     began = time.monotonic()
     stage = Stage(work)

@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 
-from programs import CRAWLER, PERSON, POLICY, Invalid, Stage, parts, tool
+from programs import CRAWLER, PERSON, POLICY, Invalid, Stage, end_cleanly, parts, tool
 
 CRAWLERS = ["GPTBot/1.2", "ClaudeBot/1.0", "CCBot/2.0", "Amazonbot/0.1", "PerplexityBot/1.0", "Bytespider"]
 PATIENCE = 30
@@ -39,6 +39,7 @@ ALLOWED_SHARE = {"rss_kib": 0.04}
 
 def main():
     args = arguments()
+    end_cleanly()
     os.nice(args.nice)
     work = pathlib.Path(tempfile.mkdtemp(prefix="byline-soak-", dir=args.directory))
     stage = None

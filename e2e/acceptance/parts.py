@@ -141,6 +141,8 @@ def wait_until(what, ready, seconds=30):
 class Process:
     """A program of ours, ended by its own process id."""
 
+    end_signal = signal.SIGTERM
+
     def __init__(self, work, name, argv):
         self.said = work / f"{name}.said"
         with open(self.said, "ab") as said:
@@ -156,7 +158,7 @@ class Process:
 
     def stop(self):
         if self.child.poll() is None:
-            self.child.send_signal(signal.SIGTERM)
+            self.child.send_signal(self.end_signal)
             try:
                 self.child.wait(30)
             except subprocess.TimeoutExpired:

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use billing::derived::{Derived, LedgerObserver};
 use ledger::{Ledger, Observer, Options};
-use metrics::{Entry, Outcome, Telemetry, UsageRecord};
+use metrics::{Entry, Outcome, Telemetry, Text, UsageRecord};
 use policy::{Currency, Money};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -81,6 +81,7 @@ fn writer_micros(directory: &Path, kind: Kind, group: usize) -> f64 {
             let mut record = record(round * group + number);
             let closing = derived.close(&mut record, 0);
             let (sender, telemetry) = (sender.clone(), Arc::clone(&telemetry));
+            let (counted, amount_nano) = (telemetry.counted(&record), record.amount_nano);
             let hold =
                 derived.accounts().hold(&record.operator, Money { nano: 100_000, currency: Currency::USD });
             let slot = appender.reserve().expect("a slot");
@@ -88,8 +89,8 @@ fn writer_micros(directory: &Path, kind: Kind, group: usize) -> f64 {
             slot.append(record.encode(), move |result| {
                 if kind == Kind::Full {
                     telemetry.ledger_commit(appended.elapsed());
-                    telemetry.fetch(&record);
-                    hold.settle(record.amount_nano);
+                    telemetry.fetch(&counted);
+                    hold.settle(amount_nano);
                 }
                 drop(closing);
                 if number + 1 == group {
@@ -105,9 +106,9 @@ fn writer_micros(directory: &Path, kind: Kind, group: usize) -> f64 {
     took as f64 / 1000.0 / (rounds * group) as f64
 }
 
-fn record(number: usize) -> UsageRecord {
+fn record(number: usize) -> UsageRecord<Text> {
     UsageRecord {
-        id: format!("019ab0c4-7d2e-7{:03x}-8a1b-{number:012x}", number % 4096),
+        id: format!("019ab0c4-7d2e-7{:03x}-8a1b-{number:012x}", number % 4096).into(),
         source: "//example.org/ledger".into(),
         time_micros: 1_795_354_800_123_456 + number as i64,
         crawler: "GPTBot".into(),
@@ -116,14 +117,16 @@ fn record(number: usize) -> UsageRecord {
         assurance: "network".into(),
         evidence: "range https://openai.com/gptbot.json".into(),
         method: "GET".into(),
-        url: format!("https://www.example.org/articles/2026/11/a-title-of-some-words-{}.html", number % 1000),
+        url: format!("https://www.example.org/articles/2026/11/a-title-of-some-words-{}.html", number % 1000)
+            .into(),
         work: format!(
             "https://www.example.org/articles/2026/11/a-title-of-some-words-{}.html",
             number % 1000
-        ),
+        )
+        .into(),
         holder: Some("example-press".into()),
         licence: Some("https://example.org/licence".into()),
-        policy: format!("sha256:{:064x}", 7),
+        policy: Text::Shared(format!("sha256:{:064x}", 7).into()),
         rule: "training pays".into(),
         verdict: "charge".into(),
         would_refuse: None,

@@ -13,6 +13,7 @@ mod record;
 mod rollup;
 mod scan;
 mod telemetry;
+mod text;
 mod time;
 mod words;
 
@@ -23,6 +24,7 @@ pub use outcome::Outcome;
 pub use record::{RecordError, Rollup, UsageRecord};
 pub use rollup::{RolledFetch, Rollups};
 pub use telemetry::{
-    LedgerFigures, LedgerState, Lookup, RequestClass, Telemetry, UnmeteredReason, UpstreamFailure,
+    Counted, LedgerFigures, LedgerState, Lookup, RequestClass, Telemetry, UnmeteredReason, UpstreamFailure,
 };
+pub use text::Text;
 pub use time::{month_of, month_text};

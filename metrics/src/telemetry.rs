@@ -178,6 +178,19 @@ struct CrawlerSeries {
     owed: Counter,
 }
 
+/// What a fetch adds to the metrics once its record is durable; see [`Telemetry::counted`].
+pub struct Counted {
+    series: Arc<CrawlerSeries>,
+    outcome: Outcome,
+    bytes: u64,
+    quote_nano: i64,
+    amount_nano: i64,
+    verdict: Option<usize>,
+    rung: Option<usize>,
+    repeat: bool,
+    words_capped: bool,
+}
+
 /// What stands for a crawler that no policy named.
 const OTHER: &str = "other";
 
@@ -306,18 +319,47 @@ impl Telemetry {
         }
     }
 
+    /// What a record will add once it is durable. It is found out where the record is made, so that the record need
+    /// not be kept until then.
+    pub fn counted<S: Deref<Target = str>>(&self, record: &UsageRecord<S>) -> Counted {
+        Counted {
+            series: self.crawler(&record.crawler),
+            outcome: record.outcome,
+            bytes: record.bytes,
+            quote_nano: record.quote_nano,
+            amount_nano: record.amount_nano,
+            verdict: verdict(&record.verdict, record.unit.as_deref()),
+            rung: rung(&record.assurance),
+            repeat: record.repeat,
+            words_capped: record.words_capped,
+        }
+    }
+
     /// A record is durable.
-    pub fn fetch<S: Deref<Target = str>>(&self, record: &UsageRecord<S>) {
-        let series = self.crawler(&record.crawler);
-        if let Some(count) = series.fetches.get(position(&Outcome::ALL, record.outcome)) {
+    pub fn fetch(&self, counted: &Counted) {
+        let series = &counted.series;
+        if let Some(count) = series.fetches.get(position(&Outcome::ALL, counted.outcome)) {
             count.inc();
         }
-        series.delivered_bytes.inc_by(record.bytes);
-        series.quoted.inc_by(money(record.quote_nano));
-        series.owed.inc_by(money(record.amount_nano));
-        self.verdict(&record.verdict, record.unit.as_deref(), &record.assurance);
-        self.repeats.inc_by(u64::from(record.repeat));
-        self.words_capped.inc_by(u64::from(record.words_capped));
+        series.delivered_bytes.inc_by(counted.bytes);
+        if counted.quote_nano > 0 {
+            series.quoted.inc_by(money(counted.quote_nano));
+        }
+        if counted.amount_nano > 0 {
+            series.owed.inc_by(money(counted.amount_nano));
+        }
+        if let Some(verdict) = counted.verdict {
+            self.verdicts[verdict].inc();
+        }
+        if let Some(rung) = counted.rung {
+            self.assurance[rung].inc();
+        }
+        if counted.repeat {
+            self.repeats.inc();
+        }
+        if counted.words_capped {
+            self.words_capped.inc();
+        }
     }
 
     /// A delivered fetch was added to a roll-up instead. It counts among the fetches, too.
@@ -329,21 +371,10 @@ impl Telemetry {
         series.fetches[position(&Outcome::ALL, outcome)].inc();
         series.delivered_bytes.inc_by(fetch.bytes);
         series.quoted.inc_by(money(fetch.quote_nano));
-        if let Some(rung) = ASSURANCES.iter().position(|word| *word == fetch.assurance) {
+        if let Some(rung) = rung(fetch.assurance) {
             self.assurance[rung].inc();
         }
         self.rolled_fetches.inc();
-    }
-
-    fn verdict(&self, verdict: &str, unit: Option<&str>, assurance: &str) {
-        let verdict = VERDICTS.iter().position(|word| *word == verdict);
-        let unit = UNITS.iter().position(|word| *word == unit.unwrap_or("none"));
-        if let (Some(verdict), Some(unit)) = (verdict, unit) {
-            self.verdicts[verdict * UNITS.len() + unit].inc();
-        }
-        if let Some(rung) = ASSURANCES.iter().position(|word| *word == assurance) {
-            self.assurance[rung].inc();
-        }
     }
 
     /// A fetch was refused.
@@ -607,6 +638,18 @@ fn reason(kind: RefusalKind) -> &'static str {
         RefusalKind::LimitReached => "limit-reached",
         RefusalKind::BadOffer => "bad-offer",
     }
+}
+
+/// Where the counter of a verdict and a unit stands; none for a word that is not one of ours.
+fn verdict(verdict: &str, unit: Option<&str>) -> Option<usize> {
+    let verdict = VERDICTS.iter().position(|word| *word == verdict)?;
+    let unit = UNITS.iter().position(|word| *word == unit.unwrap_or("none"))?;
+    Some(verdict * UNITS.len() + unit)
+}
+
+/// Where the counter of a rung stands.
+fn rung(assurance: &str) -> Option<usize> {
+    ASSURANCES.iter().position(|word| *word == assurance)
 }
 
 fn position<T: PartialEq>(all: &[T], value: T) -> usize {

@@ -83,8 +83,11 @@ fn traffic(telemetry: &Telemetry, name: &str) {
             telemetry.request(class, status, Duration::from_millis(3), Some(Duration::from_micros(70)));
         }
     }
-    telemetry.fetch(&record(name));
-    telemetry.fetch(&UsageRecord { unit: Some(name.into()), verdict: name.into(), ..record(name) });
+    for record in
+        [record(name), UsageRecord { unit: Some(name.into()), verdict: name.into(), ..record(name) }]
+    {
+        telemetry.fetch(&telemetry.counted(&record));
+    }
     telemetry.rolled(&metrics::RolledFetch::delivered(&record(name)));
     for kind in [RefusalKind::Denied, RefusalKind::BadOffer, RefusalKind::LimitReached] {
         telemetry.refused(name, kind);

@@ -302,21 +302,23 @@ impl OpenFetch {
                 closed.ack = Some(ack);
                 let appended = Instant::now();
                 let inbox = Arc::clone(&self.worker.acks);
+                let counted = shared.telemetry.counted(&record);
+                let UsageRecord { amount_nano, bytes, .. } = record;
                 slot.append(record.encode(), move |result| {
                     match &result {
                         Ok(_) => {
                             shared.telemetry.ledger_commit(appended.elapsed());
-                            shared.telemetry.fetch(&record);
+                            shared.telemetry.fetch(&counted);
                         }
                         Err(_) => {
                             shared.derived.forget(closing);
-                            if record.amount_nano == 0 {
-                                unmetered(&shared, UnmeteredReason::Paused, record.bytes);
+                            if amount_nano == 0 {
+                                unmetered(&shared, UnmeteredReason::Paused, bytes);
                             }
                         }
                     }
                     if let Some(hold) = hold {
-                        hold.settle(if result.is_ok() { record.amount_nano } else { 0 });
+                        hold.settle(if result.is_ok() { amount_nano } else { 0 });
                     }
                     drop(in_flight);
                     inbox.leave(acknowledge, result.is_ok());

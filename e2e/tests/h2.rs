@@ -5,7 +5,7 @@ use e2e::h2c::{self, Connection, Verdict, block_on, frame, preface, request_bloc
 use e2e::origin::ok;
 use e2e::tls::Authority;
 use e2e::wire::End;
-use e2e::{Byline, Origin, before, configured};
+use e2e::{Byline, Client, Origin, before, configured};
 use http::{HeaderMap, Request};
 
 fn start(origin: &Origin) -> Byline {
@@ -169,19 +169,32 @@ fn a_stream_that_is_reset_takes_its_fetch_along() {
     });
 }
 
-/// Sends these frames after the preface: the stream must fail, and the origin must hear nothing.
-fn refused(what: &str, frames: &[u8]) -> Verdict {
-    let origin = Origin::answering(ok("", "x"));
-    let byline = start(&origin);
-    let mut client = byline.client();
-    client.send([preface(), frames.to_vec()].concat());
-    let verdict = h2c::verdict(&mut client, 1);
-    match verdict {
-        Verdict::Status(status) => assert!((400..500).contains(&status), "{what}: {status}"),
-        Verdict::Reset(_) | Verdict::GoAway(_) | Verdict::Closed => {}
+/// Both listeners, and an origin that must hear nothing.
+struct Bench {
+    origin: Origin,
+    authority: Authority,
+    byline: Byline,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let (origin, authority) = (Origin::answering(ok("", "x")), Authority::new());
+        let byline = start_tls(&origin, &authority);
+        Bench { origin, authority, byline }
     }
-    assert!(origin.untouched(), "{what}: the origin got {:?}", origin.requests());
-    verdict
+
+    /// Sends these frames after the preface, plain and over TLS: the stream must fail.
+    fn refuses(&self, what: &str, frames: &[u8]) {
+        let tls = self.authority.client(&["h2"]);
+        for mut client in [self.byline.client(), Client::connect_tls(self.byline.tls, "site.test", tls)] {
+            client.send([preface(), frames.to_vec()].concat());
+            match h2c::verdict(&mut client, 1) {
+                Verdict::Status(status) => assert!((400..500).contains(&status), "{what}: {status}"),
+                Verdict::Reset(_) | Verdict::GoAway(_) | Verdict::Closed => {}
+            }
+            assert!(self.origin.untouched(), "{what}: the origin got {:?}", self.origin.requests());
+        }
+    }
 }
 
 fn headers(fields: &[(&str, &str)]) -> Vec<u8> {
@@ -190,6 +203,7 @@ fn headers(fields: &[(&str, &str)]) -> Vec<u8> {
 
 #[test]
 fn names_and_values_that_h1_could_not_hold() {
+    let bench = Bench::new();
     for (name, value) in [
         ("X-Upper", "1"),
         ("x y", "1"),
@@ -205,12 +219,13 @@ fn names_and_values_that_h1_could_not_hold() {
         ("x(y)", "1"),
         ("x-a", "b\u{1}"),
     ] {
-        refused(&format!("{name:?}: {value:?}"), &headers(&[(name, value)]));
+        bench.refuses(&format!("{name:?}: {value:?}"), &headers(&[(name, value)]));
     }
 }
 
 #[test]
 fn connection_fields_have_no_place_in_h2() {
+    let bench = Bench::new();
     for (name, value) in [
         ("connection", "close"),
         ("connection", "x-a"),
@@ -220,12 +235,13 @@ fn connection_fields_have_no_place_in_h2() {
         ("upgrade", "websocket"),
         ("te", "gzip"),
     ] {
-        refused(&format!("{name}: {value}"), &headers(&[(name, value)]));
+        bench.refuses(&format!("{name}: {value}"), &headers(&[(name, value)]));
     }
 }
 
 #[test]
 fn pseudo_fields_are_exactly_what_they_are() {
+    let bench = Bench::new();
     let whole = |fields: &[(&str, &str)]| {
         frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &h2c::block(fields))
     };
@@ -255,8 +271,76 @@ fn pseudo_fields_are_exactly_what_they_are() {
         ("CONNECT", vec![(":method", "CONNECT"), (":authority", "site.test:443")]),
         ("extended CONNECT", vec![(":method", "CONNECT"), (":protocol", "websocket"), scheme, path, host]),
     ] {
-        refused(what, &whole(&fields));
+        bench.refuses(what, &whole(&fields));
     }
+}
+
+#[test]
+fn cookies_in_pieces_become_one_for_the_origin() {
+    let origin = Origin::answering(ok("", "x"));
+    let byline = start(&origin);
+    let mut client = byline.client();
+    let crumbs = [("cookie", "a=1"), ("x-between", "1"), ("cookie", "b=\"2; 3\""), ("cookie", "c=3")];
+    client.send([preface(), headers(&crumbs)].concat());
+    assert_eq!(h2c::verdict(&mut client, 1), Verdict::Status(200));
+    assert_eq!(origin.requests()[0].fields.all("cookie"), ["a=1; b=\"2; 3\"; c=3"]);
+    // HTTP/1.1 has no such rule: what came in two fields goes on in two.
+    assert_eq!(byline.ask(e2e::get("/", "Cookie: a=1\r\nCookie: b=2\r\n")).status, 200);
+    assert_eq!(origin.requests()[1].fields.all("cookie"), ["a=1", "b=2"]);
+}
+
+#[test]
+fn a_length_without_data_is_refused() {
+    let bench = Bench::new();
+    for length in ["1", "5", "18446744073709551616"] {
+        bench.refuses(length, &headers(&[("content-length", length)]));
+    }
+    let origin = Origin::answering(ok("", "x"));
+    let byline = start(&origin);
+    let mut client = byline.client();
+    client.send([preface(), headers(&[("content-length", "0")])].concat());
+    assert_eq!(h2c::verdict(&mut client, 1), Verdict::Status(200));
+}
+
+#[test]
+fn a_head_of_too_many_fields_is_refused() {
+    let bench = Bench::new();
+    let names: Vec<String> = (0..200).map(|n| format!("x-{n}")).collect();
+    let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    bench.refuses("200 fields", &headers(&many));
+}
+
+#[test]
+fn trailers_of_a_request_cannot_become_fields() {
+    let origin = Origin::answering(ok("", "complete"));
+    let byline = start(&origin);
+    let mut client = byline.client();
+    let names =
+        "x-sum, host, cookie, authorization, content-length, x-forwarded-for, x_forwarded_for, content-type";
+    let post = h2c::block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "site.test"),
+        ("trailer", names),
+        ("te", "trailers"),
+    ]);
+    let trailers: Vec<(&str, &str)> = names.split(", ").map(|name| (name, "4")).collect();
+    client.send(
+        [
+            preface(),
+            frame(h2c::HEADERS, h2c::END_HEADERS, 1, &post),
+            frame(h2c::DATA, 0, 1, b"data"),
+            frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &h2c::block(&trailers)),
+        ]
+        .concat(),
+    );
+    assert_eq!(h2c::verdict(&mut client, 1), Verdict::Status(200));
+    let seen = origin.request();
+    assert_eq!(
+        (seen.body.as_slice(), seen.trailers.0),
+        (&b"data"[..], vec![("x-sum".to_owned(), "4".to_owned())])
+    );
 }
 
 #[test]

@@ -74,8 +74,47 @@ fn a_host_that_the_handshake_did_not_name_is_misdirected() {
     let byline = setup.file("chain.pem", &identity.chain_pem).file("key.pem", &identity.key_pem).start();
     let mut client = Client::connect_tls(byline.tls, "one.test", authority.client(&["http/1.1"]));
     assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: one.test\r\n\r\n").text(), "one");
-    assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a.two.test\r\n\r\n").status, 421);
+    for target in
+        ["/ HTTP/1.1\r\nHost: a.two.test", "http://a.two.test/ HTTP/1.1\r\nHost: one.test", "/ HTTP/1.0"]
+    {
+        let status = client.ask(format!("GET {target}\r\nConnection: keep-alive\r\n\r\n")).status;
+        assert_eq!(status, 421, "{target}");
+    }
+    block_on(async {
+        let config = authority.client(&["h2"]);
+        let mut connection = Connection::tls(byline.tls, "one.test", config).await.expect("a TLS connection");
+        let answer = connection.ask(h2c::get("https://one.test/"), b"").await.expect("an answer");
+        assert_eq!(answer.body, b"one");
+        let answer = connection.ask(h2c::get("https://a.two.test/"), b"").await.expect("an answer");
+        assert_eq!(answer.status, 421);
+    });
     assert!(two.untouched());
+}
+
+#[test]
+fn a_handshake_for_a_strange_name_reaches_no_site() {
+    let (one, two) = two_sites();
+    let authority = Authority::new();
+    let identity = authority.issue(&["one.test", "strange.test"]);
+    let text = [config::base(), TLS_LISTENER.to_owned(), config::host(&["one.test"], &one.url())];
+    let setup = configured(text.concat());
+    let byline = setup.file("chain.pem", &identity.chain_pem).file("key.pem", &identity.key_pem).start();
+    for host in ["one.test", "strange.test"] {
+        let mut client = Client::connect_tls(byline.tls, "strange.test", authority.client(&["http/1.1"]));
+        assert_eq!(ask_over(&mut client, host), 421, "{host}");
+        block_on(async {
+            let config = authority.client(&["h2"]);
+            let mut connection =
+                Connection::tls(byline.tls, "strange.test", config).await.expect("a TLS connection");
+            let answer = connection.ask(h2c::get(&format!("https://{host}/")), b"").await.expect("an answer");
+            assert_eq!(answer.status, 421, "{host}");
+        });
+    }
+    assert!(one.untouched() && two.untouched());
+}
+
+fn ask_over(client: &mut Client, host: &str) -> u16 {
+    client.ask(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).status
 }
 
 #[test]

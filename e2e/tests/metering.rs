@@ -381,6 +381,15 @@ fn no_spelling_of_a_path_gets_around_its_rule() {
         "/x/..;/drafts/1",
         "/drafts/1#x",
         "/DRAFTS%2f..%2fdrafts/1",
+        "/%252564rafts/1",
+        "/articles%252f..%252fdrafts/1",
+        "/drafts%3bv=1/1",
+        "/drafts%253bv=1/1",
+        "/x/%EF%BC%8E%EF%BC%8E/drafts/1",
+        "/%EF%BD%84rafts/1",
+        "/drafts%EF%BC%8F1",
+        "//articles/drafts/../../drafts/1",
+        "//x/drafts/1",
         "/articles/../drafts/1",
         "/articles/..%2fdrafts/1",
         "/articles/%2e%2e%2fdrafts/1",
@@ -388,17 +397,9 @@ fn no_spelling_of_a_path_gets_around_its_rule() {
         "http://site.test//drafts/1",
     ] {
         let answer = rich(&byline, path);
-        let refused = matches!(answer.status, 400 | 403);
-        // Double encoding and overlong bytes name another path unless a server decodes twice; if it passes, it must
-        // pass as what it was written, and that is for the origin to find unknown.
-        let other_path = path.contains("%25") || path.contains("%c0") || path.contains(";v=1/");
-        assert!(refused || other_path, "{path}: {} {}", answer.status, answer.text());
+        assert!(matches!(answer.status, 400 | 403), "{path}: {} {}", answer.status, answer.text());
     }
-    let forms = origin.requests().iter().map(|request| request.target.clone()).collect::<Vec<_>>();
-    assert!(
-        forms.iter().all(|form| form.contains("%25") || form.contains("%c0") || form.contains(";v=1/")),
-        "{forms:?}"
-    );
+    assert!(origin.untouched(), "{:?}", origin.requests());
 }
 
 #[test]

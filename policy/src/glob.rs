@@ -6,7 +6,7 @@
 //! Matching takes no memory from the heap and time that is linear in the path for each wildcard, whatever stands in
 //! either: the path comes from the network.
 
-use crate::work::{MAX_PATH_BYTES, normalise_literal};
+use crate::work::{MAX_PATH_BYTES, folded, normalise_literal};
 
 /// Wildcards in one pattern.
 const MAX_WILDCARDS: usize = 8;
@@ -20,6 +20,8 @@ pub(crate) struct PathGlob {
     prefix: String,
     /// What follows, beginning with a wildcard; empty for an exact path.
     rest: Vec<Token>,
+    /// The pattern in NFKC, if that is another.
+    folded: Option<Box<PathGlob>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,7 +88,13 @@ impl PathGlob {
             Some(Token::Literal(prefix)) => (prefix, None),
             other => (String::new(), other),
         };
-        Ok(PathGlob { text: text.to_owned(), prefix, rest: first.into_iter().chain(tokens).collect() })
+        let folded = folded(text).and_then(|text| PathGlob::parse(&text).ok()).map(Box::new);
+        Ok(PathGlob {
+            text: text.to_owned(),
+            prefix,
+            rest: first.into_iter().chain(tokens).collect(),
+            folded,
+        })
     }
 
     /// The pattern as it was written.
@@ -94,8 +102,13 @@ impl PathGlob {
         &self.text
     }
 
-    /// Whether a canonical path matches.
+    /// Whether a canonical path matches, as it is or folded: what a server that folds takes for one is one pattern.
     pub(crate) fn matches(&self, path: &str) -> bool {
+        self.matches_literally(path)
+            || self.folded.as_ref().is_some_and(|folded| folded.matches_literally(path))
+    }
+
+    fn matches_literally(&self, path: &str) -> bool {
         let Some(rest) = path.as_bytes().strip_prefix(self.prefix.as_bytes()) else { return false };
         match &self.rest[..] {
             [] => rest.is_empty(),

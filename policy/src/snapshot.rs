@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::glob::PathGlob;
 use crate::pattern::HostPattern;
 use crate::rule::{Rule, Rules};
-use crate::work::{canonical_host, canonical_path, canonical_query, is_always_free};
+use crate::work::{canonical_host, canonical_path, canonical_query, is_always_free, other_readings};
 use crate::{AmbiguousPath, Currency, Diagnostic, Directory, Limit, Money, Work};
 
 /// Whether rules only show what they would do, or do it.
@@ -222,6 +222,13 @@ impl PolicySnapshot {
         let ambiguous = |path: &str, why| AmbiguousPath { path: path.chars().take(256).collect(), why };
         let host = canonical_host(scheme, host).map_err(|why| ambiguous(host, why))?;
         let canonical = canonical_path(path).map_err(|why| ambiguous(path, why))?;
+        for reading in other_readings(path, &canonical).map_err(|why| ambiguous(path, why))? {
+            if !self.speaks_alike(&host, &canonical, &reading) {
+                let why =
+                    "some servers read another path from it, about which the policy says something else";
+                return Err(ambiguous(path, why));
+            }
+        }
         let site = self.site(&host);
         let query = match site {
             Some(site) if !site.query.is_empty() && !query.is_empty() => {
@@ -253,6 +260,19 @@ impl PolicySnapshot {
             licence: licence.cloned(),
             always_free,
         })
+    }
+
+    /// Whether the same rules, in the same ways, and the same entry are about both paths: for every crawler the answer is
+    /// the same.
+    fn speaks_alike(&self, host: &str, one: &str, other: &str) -> bool {
+        let alike = |host_is: &HostPattern, path: &PathGlob| {
+            path.matches(one) == path.matches(other) || !host_is.matches(host)
+        };
+        let is_free =
+            |path: &str| is_always_free(path) || self.licence_documents.contains(&format!("{host}{path}"));
+        self.rules.order.iter().all(|alternative| alike(&alternative.host, &alternative.path))
+            && self.works.iter().all(|entry| alike(&entry.host, &entry.path))
+            && is_free(one) == is_free(other)
     }
 
     /// Whom to ask for terms about a host.

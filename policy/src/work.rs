@@ -1,15 +1,19 @@
 //! A work: the canonical identity of what a URL names.
 //!
 //! Rules are asked about the canonical path only, so two spellings that an origin serves alike are one work. A path that
-//! an origin could read differently from the policy (an encoded slash, a climb above the root) is refused, not guessed.
+//! an origin could read differently from the policy (an encoded slash, a climb above the root) is refused, not guessed;
+//! so is one that some servers read as another path (`//`, `;`, double encoding, NFKC), where the policy says something else
+//! about that one.
 
 mod path;
 mod query;
+mod readings;
 
 use std::sync::Arc;
 
 pub(crate) use path::{MAX_PATH_BYTES, canonical_path, normalise_literal};
 pub(crate) use query::canonical_query;
+pub(crate) use readings::{folded, other_readings};
 
 /// What is fetched, under the one name that policy, ledger and statements use for it.
 #[derive(Clone, PartialEq, Eq, Debug)]

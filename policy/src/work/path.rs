@@ -11,10 +11,20 @@ pub(crate) const MAX_PATH_BYTES: usize = 8_192;
 /// # Errors
 /// Half a sentence on what an origin could read differently.
 pub(crate) fn canonical_path(path: &str) -> Result<String, &'static str> {
+    resolve(path, false)
+}
+
+/// The canonical path of a server that does not join empty segments.
+pub(super) fn with_empty_segments(path: &str) -> Result<String, &'static str> {
+    resolve(path, true)
+}
+
+fn resolve(path: &str, keeps_empty: bool) -> Result<String, &'static str> {
     match path {
         "" => return Ok("/".to_owned()),
         "*" => return Ok("*".to_owned()), // OPTIONS about the server itself
         _ if !path.starts_with('/') => return Err("it does not start with a slash"),
+        _ if is_plain_path(path) && path.len() <= MAX_PATH_BYTES => return Ok(path.to_owned()),
         _ => {}
     }
     let mut segments: Vec<String> = Vec::new();
@@ -24,7 +34,7 @@ pub(crate) fn canonical_path(path: &str) -> Result<String, &'static str> {
         let is_last = pieces.peek().is_none();
         match piece {
             // A trailing slash is kept as an empty last segment.
-            "" if is_last => segments.push(String::new()),
+            "" if is_last || keeps_empty => segments.push(String::new()),
             "" => joined = true,
             "." if is_last => segments.push(String::new()),
             "." => {}
@@ -38,14 +48,25 @@ pub(crate) fn canonical_path(path: &str) -> Result<String, &'static str> {
             piece => segments.push(canonical_segment(piece)?),
         }
     }
-    if joined && climbed {
-        return Err("`//` and `..` together mean different things to different servers");
+    // Which segment `..` takes away depends on what a server does before, and that differs (see `readings`).
+    if climbed && (joined || path.contains(['%', ';'])) {
+        return Err("`..` together with `//`, `;` or `%` means different things to different servers");
     }
     let canonical = segments.iter().flat_map(|segment| ["/", segment]).collect::<String>();
     if canonical.len() > MAX_PATH_BYTES {
         return Err("it is longer than 8192 bytes");
     }
     Ok(canonical)
+}
+
+/// Whether a path is canonical at a glance, as nearly all are.
+fn is_plain_path(path: &str) -> bool {
+    let mut after_slash = false;
+    path.bytes().all(|byte| {
+        let may_follow = !after_slash || (byte != b'/' && byte != b'.');
+        after_slash = byte == b'/';
+        may_follow && (after_slash || is_plain(byte))
+    })
 }
 
 /// The one spelling of a literal part of a pattern, in which a policy's author may also write plain UTF-8 and spaces.
@@ -219,6 +240,9 @@ mod tests {
             "/../a",
             "/a/../../b",
             "/a//../b",
+            "/a/;x/../b",
+            "/a%EF%BC%8Fb/../c",
+            "/a%252fb/../c",
             "/..;/a",
             "/a/..;x=1/b",
             "/.;/a",
@@ -270,5 +294,19 @@ mod tests {
             }
         }
         assert!(good > 5_000, "the cases are not all refused: {good}");
+    }
+
+    #[test]
+    fn a_glance_sees_what_a_look_sees() {
+        for path in ["/", "/a", "/a/", "/a.b/c..d/e.", "/a:b@c,d=e/(f)*", "/A-z_0~9"] {
+            assert!(is_plain_path(path), "{path}");
+            assert_eq!(canonical_path(path).as_deref(), Ok(path));
+        }
+        for path in [
+            "//", "/a//", "/.", "/..", "/.a", "/a/..", "/a;b", "/%41", "/a?", "/a#", "/\\", "/é", "/a b",
+            "/a\"",
+        ] {
+            assert!(!is_plain_path(path), "{path}");
+        }
     }
 }

@@ -3,13 +3,17 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use e2e::config::{RICH, RICH_AGENT, SHOP};
+use e2e::h2c::{self, Connection, block_on};
 use e2e::origin::ok;
+use e2e::tls::Authority;
 use e2e::wait::PATIENCE;
 use e2e::wire::End;
-use e2e::{Byline, Origin, Visit, before, get};
+use e2e::{Byline, Client, Origin, Visit, before, configured, get};
 
+/// On one thread, so that every request has the connections of the one before to use again.
 fn start(origin: &Origin) -> Byline {
-    before(origin.url()).start()
+    configured(e2e::config::site(&origin.url(), "threads = 1\n")).start()
 }
 
 /// An origin whose `/bad` does this, and whose every other path is fine.
@@ -28,24 +32,44 @@ fn bad(answer: impl Fn(&mut Visit) + Send + Sync + 'static) -> Origin {
     })
 }
 
-/// The answer to `/bad` is a 502 or is cut, and the next request goes to the origin on a new connection.
+/// The answer to `/bad` is a 502 or is cut, and the next request goes to the origin on a new connection: for people
+/// over both protocols, and for a crawler, whose record says so.
 fn is_not_passed_on(what: &str, answer: &'static [u8]) {
     let origin = bad(move |visit| drop(visit.write(answer)));
     let byline = start(&origin);
-    let mut client = byline.client();
-    client.send(get("/bad", ""));
-    if let Some(answer) = client.try_answer("GET").expect("an answer or an end in time") {
-        assert!(
-            answer.status == 502 || !answer.complete(),
-            "{what}: {} {:?} came through as whole",
-            answer.status,
-            answer.text()
+    let mut good = 0;
+    let mut next_is_on_a_new_connection = || {
+        let next = byline.ask(get("/good", ""));
+        assert_eq!((next.status, next.text().as_str()), (200, "good"), "{what}");
+        good += 2;
+        let requests = origin.requests();
+        assert_eq!(requests.len(), good, "{what}: {requests:?}");
+        assert_ne!(
+            requests[good - 2].connection,
+            requests[good - 1].connection,
+            "{what}: the connection was used again"
         );
+    };
+    for agent in ["", "User-Agent: GPTBot/1.2\r\n"] {
+        let mut client = byline.client();
+        client.send(get("/bad", agent));
+        if let Some(answer) = client.try_answer("GET").expect("an answer or an end in time") {
+            let is_bad = answer.status == 502 || !answer.complete();
+            assert!(is_bad, "{what}: {} {:?} came through as whole", answer.status, answer.text());
+        }
+        next_is_on_a_new_connection();
     }
-    let next = byline.ask(get("/good", ""));
-    assert_eq!((next.status, next.text().as_str()), (200, "good"), "{what}");
-    let requests = origin.requests();
-    assert_ne!(requests[0].connection, requests[1].connection, "{what}: the connection was used again");
+    block_on(async {
+        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
+        let answer = connection.ask(h2c::get("http://site.test/bad"), b"").await;
+        assert!(
+            answer.is_err() || answer.is_ok_and(|answer| answer.status == 502),
+            "{what}: came through as whole"
+        );
+    });
+    next_is_on_a_new_connection();
+    let outcome = byline.wait_for_records(1)[0]["outcome"].clone();
+    assert!(outcome == "origin-failed" || outcome == "truncated", "{what}: {outcome}");
 }
 
 #[test]
@@ -54,6 +78,12 @@ fn lengths_that_disagree() {
     is_not_passed_on("a list", b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\nabc");
     is_not_passed_on("a sign", b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nab");
     is_not_passed_on("no number", b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nab");
+    is_not_passed_on("none", b"HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\nab");
+    is_not_passed_on(
+        "more than there is",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\nab",
+    );
+    is_not_passed_on("a space before the colon", b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nab");
 }
 
 #[test]
@@ -82,11 +112,22 @@ fn a_length_beside_chunks() {
 #[test]
 fn chunks_that_are_broken() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for chunks in
-        ["x\r\nab\r\n0\r\n\r\n", "2\r\nabc\r\n0\r\n\r\n", "-2\r\nab\r\n0\r\n\r\n", "fffffffffffffffff\r\nab"]
-    {
+    let extension = format!("2;{}\r\nab\r\n0\r\n\r\n", "a".repeat(100_000));
+    let trailers = format!("2\r\nab\r\n0\r\nX-A: {}\r\n\r\n", "a".repeat(300_000));
+    for chunks in [
+        "x\r\nab\r\n0\r\n\r\n",
+        "2\r\nabc\r\n0\r\n\r\n",
+        "-2\r\nab\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\nab",
+        "2\r\nab0\r\n\r\n",
+        "2\nab\r\n0\r\n\r\n",
+        "2\r\nab\r\n0\r\nX A: b\r\n\r\n",
+        "2\r\nab\r\n0\r\n X-A: b\r\n\r\n",
+        &extension,
+        &trailers,
+    ] {
         let bytes: &'static [u8] = Vec::leak(format!("{head}{chunks}").into_bytes());
-        is_not_passed_on(chunks, bytes);
+        is_not_passed_on(&chunks[..chunks.len().min(60)], bytes);
     }
 }
 
@@ -105,6 +146,43 @@ fn heads_that_are_broken() {
     is_not_passed_on("a folded field", b"HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 0\r\n\r\n");
     is_not_passed_on("NUL", b"HTTP/1.1 200 OK\r\nX-A: a\0b\r\nContent-Length: 0\r\n\r\n");
     is_not_passed_on("bare CR", b"HTTP/1.1 200 OK\r\nX-A: a\rb\r\nContent-Length: 0\r\n\r\n");
+    is_not_passed_on("HTTP/0.9", b"<p>hello</p>\r\n\r\n");
+    is_not_passed_on("HTTP/2", b"HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n");
+    is_not_passed_on("a status below 100", b"HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n");
+    is_not_passed_on("a name with a space", b"HTTP/1.1 200 OK\r\nX A: b\r\nContent-Length: 0\r\n\r\n");
+    is_not_passed_on(
+        "chunks in HTTP/1.0",
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+    );
+}
+
+#[test]
+fn content_where_none_may_be_is_nobodys_answer() {
+    // What follows a head that ends its message is no part of any other.
+    for (what, request, head) in [
+        ("HEAD", "HEAD", "200 OK\r\nContent-Length: 44"),
+        ("204", "GET", "204 No Content\r\nContent-Length: 44"),
+        ("304", "GET", "304 Not Modified\r\nContent-Length: 44"),
+        ("an empty body", "GET", "200 OK\r\nContent-Length: 0"),
+    ] {
+        let poisoned = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+        let bytes = format!("HTTP/1.1 {head}\r\n\r\n{poisoned}");
+        let origin = bad(move |visit| drop(visit.write(&bytes)));
+        let byline = start(&origin);
+        let mut client = byline.client();
+        for _ in 0..3 {
+            let bad = client.ask(format!("{request} /bad HTTP/1.1\r\nHost: site.test\r\n\r\n"));
+            assert!(bad.body.is_empty(), "{what}: {}", bad.text());
+            assert_eq!(client.ask(get("/good", "")).text(), "good", "{what}");
+        }
+        let requests = origin.requests();
+        assert!(
+            requests
+                .windows(2)
+                .all(|pair| pair[0].target == "/good" || pair[0].connection != pair[1].connection),
+            "{what}"
+        );
+    }
 }
 
 #[test]
@@ -113,6 +191,22 @@ fn a_switch_of_protocol_that_nobody_asked_for() {
         "101",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhello",
     );
+}
+
+#[test]
+fn a_switch_to_another_protocol_than_was_asked_for() {
+    for chosen in
+        ["Upgrade: h2c\r\n", "Upgrade: websocket, h2c\r\n", "Upgrade: websocket\r\nUpgrade: tcp\r\n", ""]
+    {
+        let bytes = format!("HTTP/1.1 101 Switching Protocols\r\n{chosen}Connection: Upgrade\r\n\r\nhello");
+        let origin = bad(move |visit| drop(visit.write(&bytes)));
+        let byline = start(&origin);
+        let answer = byline.ask(get("/bad", "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+        assert_eq!(answer.status, 502, "{chosen}");
+        assert_eq!(byline.ask(get("/good", "")).text(), "good");
+        let requests = origin.requests();
+        assert_ne!(requests[0].connection, requests[1].connection, "{chosen}: the connection was used again");
+    }
 }
 
 #[test]
@@ -216,6 +310,16 @@ fn an_origin_that_is_not_there_is_a_bad_gateway() {
     assert_eq!(byline.ask(get("/", "")).text(), "back");
 }
 
+/// How a client goes.
+#[derive(Clone, Copy, Debug)]
+enum Leave {
+    Reset,
+    Close,
+    CloseTls,
+    H2Close,
+    CrawlersReset,
+}
+
 #[test]
 fn a_client_that_leaves_takes_its_fetch_along() {
     let (left, leaves) = mpsc::channel();
@@ -223,26 +327,67 @@ fn a_client_that_leaves_takes_its_fetch_along() {
         let Some(request) = visit.request() else { return };
         if request.target == "/body" {
             let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nbegin");
+            // Nobody takes all of this: the proxy waits for its client, which is how it may miss its going.
+            let _ = visit.write(vec![b'a'; 1_000_000]);
         }
-        let start = Instant::now();
-        let gone = visit.left_within(PATIENCE);
-        let _ = left.send((gone, start.elapsed()));
+        let _ = left.send(visit.left_within(PATIENCE));
     });
-    let byline = start(&origin);
-    for (path, waits_for) in [("/head", ""), ("/body", "begin")] {
-        let before = origin.requests().len();
-        let mut client = byline.client();
-        client.send(get(path, ""));
-        origin.wait_for_requests(before + 1);
-        if !waits_for.is_empty() {
-            client.head().expect("the head comes at once");
+    let authority = Authority::new();
+    let identity = authority.issue(&["site.test"]);
+    let more = format!("{}{}", e2e::config::POLICY, e2e::config::TLS_LISTENER);
+    let byline = configured(e2e::config::site(&origin.url(), &more))
+        .policy(SHOP)
+        .file("chain.pem", &identity.chain_pem)
+        .file("key.pem", &identity.key_pem)
+        .start();
+    for leave in [Leave::Reset, Leave::Close, Leave::CloseTls, Leave::H2Close, Leave::CrawlersReset] {
+        for path in ["/head", "/body"] {
+            let before = origin.requests().len();
+            let mut client = match leave {
+                Leave::Reset | Leave::Close | Leave::H2Close => byline.client(),
+                Leave::CloseTls => {
+                    Client::connect_tls(byline.tls, "site.test", authority.client(&["http/1.1"]))
+                }
+                Leave::CrawlersReset => Client::connect_from(RICH, byline.listen),
+            };
+            match leave {
+                Leave::H2Close => {
+                    let fields = [
+                        (":method", "GET"),
+                        (":scheme", "http"),
+                        (":path", path),
+                        (":authority", "site.test"),
+                    ];
+                    let head =
+                        h2c::frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &h2c::block(&fields));
+                    client.send([h2c::preface(), head].concat());
+                }
+                Leave::CrawlersReset => client.send(get(path, RICH_AGENT)),
+                _ => client.send(get(path, "")),
+            }
+            origin.wait_for_requests(before + 1);
+            if path == "/body" {
+                assert!(!client.some().is_empty(), "the head comes at once");
+            }
+            let hung_up = Instant::now();
+            match leave {
+                Leave::Reset | Leave::CrawlersReset => client.reset(),
+                _ => drop(client),
+            }
+            assert!(
+                leaves.recv_timeout(PATIENCE).expect("the origin's word"),
+                "{leave:?} {path}: the fetch goes on"
+            );
+            assert!(
+                hung_up.elapsed() < Duration::from_secs(2),
+                "{leave:?} {path}: after {:?}",
+                hung_up.elapsed()
+            );
         }
-        let hung_up = Instant::now();
-        client.reset();
-        let (gone, _) = leaves.recv_timeout(PATIENCE).expect("the origin's word");
-        assert!(gone, "{path}: the fetch goes on without a client");
-        assert!(hung_up.elapsed() < Duration::from_secs(2), "{path}: after {:?}", hung_up.elapsed());
     }
+    let outcomes: Vec<_> =
+        byline.wait_for_records(2).iter().map(|record| record["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["aborted", "aborted"]);
 }
 
 #[test]
@@ -261,6 +406,65 @@ fn a_post_is_never_sent_twice() {
     assert_eq!(client.ask(post).status, 502);
     let posts = origin.requests().iter().filter(|request| request.method == "POST").count();
     assert_eq!(posts, 1);
+}
+
+#[test]
+fn what_may_have_been_done_is_not_asked_again() {
+    // On a connection that had lain idle, the origin takes the request and dies.
+    for (method, lines, body) in [
+        ("POST", "Content-Length: 0\r\n", ""),
+        ("PUT", "Content-Length: 2\r\n", "hi"),
+        ("DELETE", "", ""),
+        ("PATCH", "Content-Length: 2\r\n", "hi"),
+        ("GET", "Content-Length: 2\r\n", "hi"),
+        ("PROPFIND", "", ""),
+    ] {
+        let origin = Origin::start(|visit| {
+            if visit.request().is_some() {
+                let _ = visit.write(ok("", "first"));
+                visit.request();
+            }
+        });
+        let byline = start(&origin);
+        assert_eq!(byline.ask(get("/", "")).text(), "first");
+        let request = format!("{method} /again HTTP/1.1\r\nHost: site.test\r\n{lines}\r\n{body}");
+        assert_eq!(byline.ask(request).status, 502, "{method}");
+        let seen = origin.requests().iter().filter(|request| request.target == "/again").count();
+        assert_eq!(seen, 1, "{method}");
+    }
+}
+
+#[test]
+fn a_get_is_asked_twice_at_most_and_never_on_a_new_connection() {
+    let origin = Origin::start(|visit| {
+        // The very first request is served, every other finds the end of its connection.
+        if visit.number() == 0 && visit.request().is_some() {
+            let _ = visit.write(ok("", "first"));
+        }
+        visit.request();
+    });
+    let byline = start(&origin);
+    assert_eq!(byline.ask(get("/", "")).text(), "first");
+    assert_eq!(byline.ask(get("/stale", "")).status, 502);
+    assert_eq!(byline.ask(get("/fresh", "")).status, 502);
+    let targets: Vec<String> = origin.requests().iter().map(|request| request.target.clone()).collect();
+    assert_eq!(targets, ["/", "/stale", "/stale", "/fresh"]);
+}
+
+#[test]
+fn a_get_whose_answer_has_begun_is_not_asked_again() {
+    let origin = Origin::start(|visit| {
+        if visit.number() == 0 && visit.request().is_some() {
+            let _ = visit.write(ok("", "first"));
+        }
+        if visit.request().is_some() {
+            let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Le");
+        }
+    });
+    let byline = start(&origin);
+    assert_eq!(byline.ask(get("/", "")).text(), "first");
+    assert_eq!(byline.ask(get("/begun", "")).status, 502);
+    assert_eq!(origin.requests().len(), 2);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -136,7 +136,7 @@ impl Upstreams {
             match self.send(origin, lease, request).await {
                 Ok(done) => return Ok(done),
                 Err(Failed { unsent: Some(request), .. }) => return self.call_fresh(origin, *request).await,
-                Err(Failed { error: FetchError::Origin { source, .. }, .. })
+                Err(Failed { error: FetchError::Origin { source, .. }, heard: false, .. })
                     if again.is_some() && closed_while_idle(&source) =>
                 {
                     let head = again.expect("checked in the guard");
@@ -196,10 +196,12 @@ impl Upstreams {
             }
             Some(Err(mut error)) => Err(Failed {
                 unsent: error.take_message().map(Box::new),
+                heard: lease.interim.heard.load(Ordering::Relaxed),
                 error: blame(origin, error.into_error()),
             }),
             None => {
-                Err(Failed { unsent: None, error: FetchError::HeadTimeout { origin: origin.url.clone() } })
+                let error = FetchError::HeadTimeout { origin: origin.url.clone() };
+                Err(Failed { unsent: None, heard: false, error })
             }
         }
     }
@@ -279,6 +281,8 @@ impl Upstreams {
 
 struct Failed {
     unsent: Option<Box<Request<RequestBody>>>,
+    /// Some of an answer had come: the origin was there, and has done what it was asked.
+    heard: bool,
     error: FetchError,
 }
 
@@ -303,21 +307,26 @@ fn closed_while_idle(error: &hyper::Error) -> bool {
 
 type Opened = (http1::SendRequest<RequestBody>, Arc<Interim>);
 
-/// Counts the interim responses of a connection's current request; hyper itself passes over them without end.
+/// What has come of the answer to a connection's current request: whether anything has, and how many interim responses;
+/// hyper itself passes over these without end.
 #[derive(Default)]
-struct Interim(AtomicU32);
+struct Interim {
+    heard: AtomicBool,
+    count: AtomicU32,
+}
 
 impl Interim {
     fn watch(self: &Arc<Self>, request: &mut Request<RequestBody>) {
-        self.0.store(0, Ordering::Relaxed);
+        self.heard.store(false, Ordering::Relaxed);
+        self.count.store(0, Ordering::Relaxed);
         let counter = Arc::clone(self);
         hyper::ext::on_informational(request, move |_| {
-            counter.0.fetch_add(1, Ordering::Relaxed);
+            counter.count.fetch_add(1, Ordering::Relaxed);
         });
     }
 
     fn is_flood(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > INTERIM_RESPONSES_MAX
+        self.count.load(Ordering::Relaxed) > INTERIM_RESPONSES_MAX
     }
 }
 
@@ -334,7 +343,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for OriginIo<I> {
         if this.interim.is_flood() {
             return Poll::Ready(Err(io::Error::other("more interim responses than anybody needs")));
         }
-        Pin::new(&mut this.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.interim.heard.store(true, Ordering::Relaxed);
+        }
+        polled
     }
 }
 

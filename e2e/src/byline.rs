@@ -73,6 +73,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     state: Option<PathBuf>,
     files: Vec<(String, String)>,
+    wrapper: Vec<String>,
 }
 
 /// A process in front of this upstream URL, with flags alone; policy and configuration may follow.
@@ -96,6 +97,7 @@ impl Setup {
             environment: Vec::new(),
             state: None,
             files: Vec::new(),
+            wrapper: Vec::new(),
         }
     }
 
@@ -121,6 +123,21 @@ impl Setup {
     pub fn state(mut self, dir: impl Into<PathBuf>) -> Setup {
         self.state = Some(dir.into());
         self
+    }
+
+    /// Starts it through a shell that does this first; `{dir}` stands for the directory of its files.
+    pub fn after(mut self, shell: &str) -> Setup {
+        self.wrapper = vec!["sh".to_owned(), "-c".to_owned(), format!("{shell} && exec \"$0\" \"$@\"")];
+        self
+    }
+
+    /// Starts it in a mount namespace of its own, after a shell did this.
+    pub fn after_in_own_mounts(self, shell: &str) -> Setup {
+        let mut setup = self.after(shell);
+        setup
+            .wrapper
+            .splice(0..0, ["unshare".to_owned(), "--map-root-user".to_owned(), "--mount".to_owned()]);
+        setup
     }
 
     /// A file that the configuration speaks of, in `{dir}`.
@@ -191,6 +208,7 @@ impl Setup {
             policy_file,
             arguments,
             environment: environment.collect(),
+            wrapper: self.wrapper.iter().map(|word| word.replace("{dir}", &dir_name)).collect(),
             child: None,
             words: Arc::default(),
             _ports: ports,
@@ -213,6 +231,7 @@ pub struct Byline {
     pub policy_file: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    wrapper: Vec<String>,
     child: Option<Child>,
     words: Arc<Mutex<String>>,
     _ports: [Port; 3],
@@ -222,7 +241,10 @@ pub struct Byline {
 impl Byline {
     /// Starts the process without waiting for it.
     pub fn launch(&mut self) {
-        let mut child = Command::new(binary())
+        // Each link of the chain becomes the next: the process id is byline's in the end.
+        let mut chain = self.wrapper.iter().map(OsString::from).chain([binary().into()]);
+        let mut child = Command::new(chain.next().expect("the binary at least"))
+            .args(chain)
             .args(&self.arguments)
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
@@ -372,6 +394,20 @@ impl Byline {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a live process");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has memory");
         line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("VmRSS is a number of KiB")
+    }
+
+    /// What it has used of the processors since its start.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("a live process");
+        // After the name in brackets come the state and 10 more; then user and system time, in hundredths of a second.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a live process").count()
     }
 
     /// Where the ledger lies within the state.

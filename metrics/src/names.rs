@@ -41,6 +41,8 @@ metrics! {
         "Time from the request head to the response head, as the client gets it.";
     ADDED_LATENCY = "byline_added_latency_seconds", ["class"],
         "The part of that time that is not the origin's: deciding, and waiting for the ledger.";
+    SHED = "byline_shed_total", ["limit"],
+        "Requests and connections turned away, by the limit that they met.";
     UPSTREAM_FAILURES = "byline_upstream_failures_total", ["kind"],
         "Origins that gave no response, or not all of it.";
 

@@ -28,6 +28,23 @@ pub enum RequestClass {
     Local,
 }
 
+/// A limit on what is under way at once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Limit {
+    /// Connections in all.
+    Connections,
+    /// Connections of one client.
+    ClientConnections,
+    /// Requests of one client.
+    ClientRequests,
+    /// Requests at one site.
+    SiteRequests,
+    /// Requests in all.
+    Requests,
+    /// Memory.
+    Memory,
+}
+
 /// Why an origin gave no response, or not all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum UpstreamFailure {
@@ -128,6 +145,7 @@ pub struct Telemetry {
     requests: Vec<IntCounter>,
     request_duration: Vec<Histogram>,
     added_latency: Vec<Histogram>,
+    shed: Vec<IntCounter>,
     upstream_failures: Vec<IntCounter>,
     verdicts: Vec<IntCounter>,
     assurance: Vec<IntCounter>,
@@ -227,6 +245,7 @@ impl Telemetry {
             requests: make.all(&names::REQUESTS, &statuses),
             request_duration: make.histograms(&names::REQUEST_DURATION, &DURATION_BUCKETS),
             added_latency: make.histograms(&names::ADDED_LATENCY, &ADDED_BUCKETS),
+            shed: make.each(&names::SHED, &Limit::ALL),
             upstream_failures: make.each(&names::UPSTREAM_FAILURES, &UpstreamFailure::ALL),
             verdicts: make.all(&names::VERDICTS, &verdicts),
             assurance: make.all(&names::ASSURANCE, &ASSURANCES.map(|word| [word])),
@@ -402,6 +421,11 @@ impl Telemetry {
     pub fn unmetered(&self, reason: UnmeteredReason, bytes: u64) {
         self.unmetered[reason as usize].inc();
         self.unmetered_bytes[reason as usize].inc_by(bytes);
+    }
+
+    /// A request or a connection was turned away.
+    pub fn shed(&self, limit: Limit) {
+        self.shed[limit as usize].inc();
     }
 
     /// An origin failed.
@@ -590,6 +614,16 @@ macro_rules! labels {
 }
 
 labels!(RequestClass, 4, Pass = "pass", Metered = "metered", Refused = "refused", Local = "local");
+labels!(
+    Limit,
+    6,
+    Connections = "connections",
+    ClientConnections = "client-connections",
+    ClientRequests = "client-requests",
+    SiteRequests = "site-requests",
+    Requests = "requests",
+    Memory = "memory"
+);
 labels!(
     UpstreamFailure,
     8,

@@ -31,6 +31,15 @@ impl ClientIo {
         ClientIo { stream, prefix: BytesMut::new(), write_silence: Silence::new(stall) }
     }
 
+    /// Tells a client that it has too many connections, as far as that goes without waiting for it.
+    pub(crate) fn refuse(&mut self) {
+        const ANSWER: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\nConnection: close\r\n\
+                                Content-Length: 0\r\n\r\n";
+        let _ = self.stream.try_write(ANSWER);
+        // A connection that is closed with something unread is reset, and the answer may be lost with it.
+        let _ = self.stream.try_read(&mut [0; 4096]);
+    }
+
     async fn read_more(&mut self) -> io::Result<()> {
         if self.stream.read_buf(&mut self.prefix).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

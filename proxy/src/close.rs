@@ -12,7 +12,7 @@ use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
 };
 use http::{Method, response};
-use metrics::{Meter, Outcome, RolledFetch, UnmeteredReason, UsageRecord, WordOptions};
+use metrics::{Limit, Meter, Outcome, RolledFetch, UnmeteredReason, UsageRecord, WordOptions};
 use policy::{
     Admission, Assurance, Crawler, Evidence, Grant, Money, Offer, OfferError, PolicySnapshot, Refusal,
     Release, ResponseHead, Terms, Unit, Verdict, Work,
@@ -143,7 +143,7 @@ impl OpenFetch {
         let shared = &self.worker.shared;
         let priced = grant.ceiling.is_some();
         if priced && self.hold.is_none() {
-            return Err(FetchError::Overloaded);
+            return Err(FetchError::Overloaded { limit: Limit::Requests });
         }
         if !priced && self.crawler.assurance < Assurance::Network && !shared.claimed.take(Instant::now()) {
             self.recording = Recording::Rollup;

@@ -53,7 +53,12 @@ pub(crate) struct Timeouts {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) connections: usize,
+    pub(crate) connections_per_client: usize,
     pub(crate) requests: usize,
+    pub(crate) requests_per_client: usize,
+    pub(crate) requests_per_site: usize,
+    /// Resident bytes above which work is shed; unless configured, most of what there is.
+    pub(crate) memory_bytes: Option<u64>,
     pub(crate) head_bytes: usize,
     pub(crate) headers: usize,
     pub(crate) streams_per_connection: u32,
@@ -225,15 +230,7 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
             lame_duck: table.duration("lame_duck", secs(0)),
             drain: table.duration("drain", secs(30)),
         }),
-        limits: section(&top, "limits", "`[limits]`", |table| Limits {
-            connections: table.count("connections", 16_384),
-            requests: table.count("requests", 4_096),
-            head_bytes: usize::try_from(table.bytes("head", 64 << 10)).unwrap_or(usize::MAX),
-            headers: table.count("headers", 128).clamp(16, 1024),
-            streams_per_connection: u32::try_from(table.count("streams_per_connection", 128))
-                .unwrap_or(u32::MAX),
-            hold_bytes: usize::try_from(table.bytes("hold", 64 << 20)).unwrap_or(usize::MAX),
-        }),
+        limits: section(&top, "limits", "`[limits]`", limits),
         ledger: section(&top, "ledger", "`[ledger]`", |table| LedgerSettings {
             origin: table
                 .fields
@@ -258,6 +255,25 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
         policy: overrides.policy.clone().or(config.policy),
         mode: overrides.mode.or(config.mode),
         ..config
+    }
+}
+
+fn limits(table: &Table<'_, '_, '_>) -> Limits {
+    let connections = table.count("connections", 16_384);
+    let requests = table.count("requests", 4_096);
+    // Whoever takes all that they can get leaves a quarter to the others.
+    let share = |all: usize| (all - all / 4).max(1);
+    Limits {
+        connections,
+        connections_per_client: table.count("connections_per_client", share(connections)),
+        requests,
+        requests_per_client: table.count("requests_per_client", share(requests)),
+        requests_per_site: table.count("requests_per_site", share(requests)),
+        memory_bytes: table.value(table.fields.quantity("memory"), units::bytes),
+        head_bytes: usize::try_from(table.bytes("head", 64 << 10)).unwrap_or(usize::MAX),
+        headers: table.count("headers", 128).clamp(16, 1024),
+        streams_per_connection: u32::try_from(table.count("streams_per_connection", 128)).unwrap_or(u32::MAX),
+        hold_bytes: usize::try_from(table.bytes("hold", 64 << 20)).unwrap_or(usize::MAX),
     }
 }
 

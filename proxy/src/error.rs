@@ -2,7 +2,7 @@
 
 use std::io;
 
-use metrics::UpstreamFailure;
+use metrics::{Limit, UpstreamFailure};
 
 /// A fetch that could not be carried out. `crate::respond` holds the one table that turns these into answers.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +57,9 @@ pub(crate) enum FetchError {
     /// The record of a priced fetch cannot be written now.
     #[error("the ledger takes no entries: {why}")]
     LedgerUnavailable { why: String },
-    /// More requests at once than configured.
-    #[error("too many requests at once")]
-    Overloaded,
+    /// More under way at once than there may be.
+    #[error("too much at once: {}", .limit.as_str())]
+    Overloaded { limit: Limit },
     /// A broken invariant of ours.
     #[error("internal error")]
     Internal,

@@ -15,7 +15,7 @@ use http::{Request, Response, StatusCode, request, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use metrics::{Outcome, RequestClass};
+use metrics::{Limit, Outcome, RequestClass};
 use policy::{Admission, Class, CrawlerRow, Offer, OfferError, PolicySnapshot, Release, ResponseHead, Work};
 use tracing::{debug, warn};
 
@@ -75,6 +75,9 @@ pub(crate) async fn handle(worker: &Rc<Worker>, peer: Peer, request: Request<Inc
                 worker.shared.telemetry.upstream_failed(kind);
                 warn!(error = &error as &dyn std::error::Error, "origin failed");
             } else {
+                if let FetchError::Overloaded { limit } = error {
+                    worker.shared.telemetry.shed(limit);
+                }
                 debug!(%error, "request failed");
             }
             (RequestClass::Local, respond::failure(&error))
@@ -156,7 +159,7 @@ async fn pass(
     }
     let (mut head, body, lease) = call(worker, origin, request, upgrade.as_ref(), origin_time).await?;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return switch_protocols(worker, head, body, client_side)
+        return switch_protocols(worker, peer, head, body, client_side)
             .map(|response| (RequestClass::Pass, response));
     }
     headers::to_client(&mut head);
@@ -200,7 +203,7 @@ async fn metered(
         Ok(answer) => answer,
         Err(error) => {
             // Where the client's own body broke off, the guard closes the fetch as aborted.
-            if error.origin_failure().is_some() {
+            if !matches!(error, FetchError::ClientBodyTimeout | FetchError::BadRequest { .. }) {
                 open.origin_failed(respond::failure(&error).status().as_u16());
             }
             return Err(error);
@@ -281,6 +284,7 @@ async fn call(
     upgrade_asked: Option<&HeaderValue>,
     origin_time: &mut Option<Duration>,
 ) -> Result<(response::Parts, Incoming, Lease), FetchError> {
+    let _turn = worker.begin_at(origin).map_err(|limit| FetchError::Overloaded { limit })?;
     let asked = Instant::now();
     let (response, lease) = worker.upstreams.call(origin, request).await?;
     *origin_time = Some(asked.elapsed());
@@ -295,6 +299,7 @@ async fn call(
 /// A protocol that client and origin agreed on: bytes pass both ways until one side ends, or neither says anything.
 fn switch_protocols(
     worker: &Rc<Worker>,
+    peer: Peer,
     mut head: response::Parts,
     body: Incoming,
     client_side: Option<hyper::upgrade::OnUpgrade>,
@@ -307,7 +312,10 @@ fn switch_protocols(
     };
     // For hyper the client's connection ends here; as a tunnel it goes on, and counts as one.
     let permit = Arc::clone(&worker.shared.connections).try_acquire_owned();
-    let tunnel = worker.connection_begins(permit.map_err(|_| FetchError::Overloaded)?);
+    let permit = permit.map_err(|_| FetchError::Overloaded { limit: Limit::Connections })?;
+    let client = worker.shared.clients.enter(peer.address, peer.trusted);
+    let client = client.map_err(|limit| FetchError::Overloaded { limit })?;
+    let tunnel = (worker.connection_begins(permit), client);
     let limit = worker.shared.options.timeouts.tunnel_silence;
     tokio::task::spawn_local(async move {
         let _tunnel = tunnel;

@@ -497,7 +497,11 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         connections: 1,
+        connections_per_client: 1,
         requests: 1,
+        requests_per_client: 1,
+        requests_per_site: 1,
+        memory_bytes: None,
         head_bytes: 10_000,
         headers: 10,
         streams_per_connection: 1,

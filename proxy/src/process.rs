@@ -17,8 +17,10 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::admin;
+use crate::clients::Clients;
 use crate::config::Config;
 use crate::evidence::{Identity, IdentityOptions};
+use crate::memory::Memory;
 use crate::policy_file::{self, PolicyFileError};
 use crate::reverse::Sites;
 use crate::server::{self, Bound, Phase};
@@ -129,7 +131,9 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Process> {
         rollups: Rollups::new(),
         telemetry,
         client_tls: upstream::client_tls()?,
-        connections: server::connection_slots(limits.connections),
+        connections: server::connection_slots(limits.connections, config.threads),
+        clients: Arc::new(Clients::new(limits.connections_per_client, limits.requests_per_client)),
+        memory: Memory::new(limits.memory_bytes),
         holds: HoldBudget::new(limits.hold_bytes),
         claimed: TokenBucket::new(config.ledger.claimed_per_second),
         peers: PeerWatch::default(),
@@ -246,6 +250,10 @@ fn control(
             Rc::new(admin::Admin::new(Arc::clone(shared), loopback)),
             admin_socket,
         ));
+        let memory = tokio::task::spawn_local({
+            let shared = Arc::clone(shared);
+            async move { shared.memory.watch().await }
+        });
         let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             tokio::select! {
@@ -256,6 +264,7 @@ fn control(
         write_sums(shared, i64::MAX).await;
         write_gap(shared).await;
         admin.abort();
+        memory.abort();
     });
 }
 

@@ -6,6 +6,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LINK, RETRY_AFTER, VARY,
 };
 use http::{Response, StatusCode};
+use metrics::Limit;
 use policy::{Refusal, RefusalKind, Unit};
 use serde::Serialize;
 
@@ -119,19 +120,27 @@ pub(crate) fn failure(error: &FetchError) -> Response<Body> {
             StatusCode::SERVICE_UNAVAILABLE,
             "priced works cannot be recorded just now; try again later".to_owned(),
         ),
-        FetchError::Overloaded => {
+        FetchError::Overloaded { limit: Limit::ClientConnections | Limit::ClientRequests } => {
+            (StatusCode::TOO_MANY_REQUESTS, "this client has too much under way; try again later".to_owned())
+        }
+        FetchError::Overloaded { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again later".to_owned())
         }
         FetchError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error".to_owned()),
     };
     let problem = Problem::new(status, status.canonical_reason().unwrap_or("Error"), &detail);
     let mut response = problem_response(status, &problem);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
-    let is_unread = matches!(error, FetchError::UnknownTransferCoding | FetchError::HeadTooLarge);
-    if is_unread || matches!(error, FetchError::BadRequest { .. }) {
+    let closes = match error {
         // What follows on this connection cannot be told apart from what was refused.
+        FetchError::BadRequest { .. } | FetchError::UnknownTransferCoding | FetchError::HeadTooLarge => true,
+        // A connection takes memory, too.
+        FetchError::Overloaded { limit } => *limit == Limit::Memory,
+        _ => false,
+    };
+    if closes {
         response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

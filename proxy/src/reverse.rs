@@ -36,9 +36,9 @@ impl Sites {
         found
     }
 
-    /// How many origins there are.
-    pub(crate) fn len(&self) -> usize {
-        self.origins.len()
+    /// All origins, in the order of their ids.
+    pub(crate) fn origins(&self) -> &[Origin] {
+        &self.origins
     }
 
     /// The origin of a host (lower case, without port). An unknown host is refused, never given to a default tenant.

@@ -24,12 +24,19 @@ use crate::config::Listener;
 use crate::fetch::{NamedSite, Peer};
 use crate::flow::{Counted, Flow};
 use crate::headers;
-use crate::stack;
+use crate::stack::Connection;
 use crate::streams::{StreamTasks, Streams};
 use crate::worker::Worker;
 
 /// How long accepting pauses when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long an HTTP/2 client may take to answer a ping, at most.
+const PING_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Descriptors for the ledger, the admin listener and the like.
+const DESCRIPTORS_KEPT: usize = 64;
+/// Descriptors of a thread's runtime and its listeners.
+const DESCRIPTORS_PER_THREAD: usize = 8;
 
 /// Whether the server takes new work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +102,7 @@ async fn accept(worker: Rc<Worker>, bound: &Bound, mut phase: watch::Receiver<Ph
         .and_then(tokio::net::TcpListener::from_std)
         .expect("a bound socket can be registered with a new runtime");
     let slots = Arc::clone(&worker.shared.connections);
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -102,6 +110,7 @@ async fn accept(worker: Rc<Worker>, bound: &Bound, mut phase: watch::Receiver<Ph
         };
         match accepted {
             Ok((stream, peer)) => {
+                failing = false;
                 // Not before there is a connection to use it: an idle listener must not sit on the last permit.
                 let permit = tokio::select! {
                     permit = Arc::clone(&slots).acquire_owned() => permit.expect("the semaphore is never closed"),
@@ -117,17 +126,33 @@ async fn accept(worker: Rc<Worker>, bound: &Bound, mut phase: watch::Receiver<Ph
                     drop(guard);
                 });
             }
+            Err(error) if is_the_clients(&error) => debug!(%error, "a client left before it was accepted"),
             Err(error) => {
                 // Out of descriptors or memory: what runs goes on, and accepting must not spin.
-                warn!(%error, "accept failed");
+                if !std::mem::replace(&mut failing, true) {
+                    warn!(%error, "accept failed: new connections wait");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
+/// Whether `accept` failed for one connection alone; on Linux also with what was wrong with its network (accept(2)).
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | HostUnreachable | Interrupted | NetworkDown | NetworkUnreachable | TimedOut
+    )
+}
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// Serves a connection to its end. Each stage is on the heap while it lasts: an idle connection should not keep room for
+/// what it went through before.
 async fn serve(
     worker: &Rc<Worker>,
     stream: TcpStream,
@@ -146,26 +171,46 @@ async fn serve(
     let patience = options.timeouts.request_head;
     if proxy_protocol
         && trusted
-        && let Some(client) = introduced(io.proxy_header(), patience, &mut phase).await?
+        && let Some(client) = Box::pin(introduced(io.proxy_header(), patience, &mut phase)).await?
     {
         let client = client.to_canonical();
         peer =
             Peer { address: client, trusted: headers::is_trusted(client, &options.trusted_proxies), ..peer };
     }
+    let client = match worker.shared.clients.enter(peer.address, peer.trusted) {
+        Ok(client) => client,
+        Err(limit) => {
+            worker.shared.telemetry.shed(limit);
+            if tls.is_none() {
+                io.refuse();
+            }
+            return Err("this client has as many connections as it may have".into());
+        }
+    };
     match tls {
         Some(acceptor) => {
-            let io = introduced(acceptor.accept(io), patience, &mut phase).await?;
+            let io = Box::pin(introduced(acceptor.accept(io), patience, &mut phase)).await?;
             let session = io.get_ref().1;
             if let Some(name) = session.server_name() {
                 let site = worker.shared.sites.origin(&name.to_ascii_lowercase());
                 peer.named_site = site.map_or(NamedSite::Unknown, |origin| NamedSite::One(origin.id));
             }
             let h2 = session.alpn_protocol() == Some(b"h2");
-            speak(worker, io, h2, peer, phase).await
+            let connection = Connection { worker: Rc::clone(worker), peer, client };
+            if h2 {
+                Box::pin(speak_h2(connection, io, phase)).await
+            } else {
+                Box::pin(speak_h1(connection, io, phase)).await
+            }
         }
         None => {
-            let h2 = introduced(io.speaks_h2(), patience, &mut phase).await?;
-            speak(worker, io, h2, peer, phase).await
+            let h2 = Box::pin(introduced(io.speaks_h2(), patience, &mut phase)).await?;
+            let connection = Connection { worker: Rc::clone(worker), peer, client };
+            if h2 {
+                Box::pin(speak_h2(connection, io, phase)).await
+            } else {
+                Box::pin(speak_h1(connection, io, phase)).await
+            }
         }
     }
 }
@@ -183,54 +228,44 @@ async fn introduced<T>(
     }
 }
 
-async fn speak<I>(
-    worker: &Rc<Worker>,
-    io: I,
-    h2: bool,
-    peer: Peer,
-    phase: watch::Receiver<Phase>,
-) -> Result<(), Failure>
+async fn speak_h2<I>(connection: Connection, io: I, phase: watch::Receiver<Phase>) -> Result<(), Failure>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let options = &worker.shared.options;
-    let (limits, timeouts) = (&options.limits, &options.timeouts);
-    let service = stack::service(Rc::clone(worker), peer);
-    if h2 {
-        let flow = Rc::<Flow>::default();
-        let streams = Streams::new(Rc::clone(&flow), timeouts.body_silence);
-        let mut builder = http2::Builder::new(StreamTasks(Rc::clone(&streams)));
-        builder
-            .timer(TokioTimer::new())
-            .auto_date_header(false)
-            .max_concurrent_streams(limits.streams_per_connection)
-            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-            .keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(20));
-        let io = TokioIo::new(Counted::new(io, flow));
-        let connection = pin!(builder.serve_connection(io, streams.watch(service)));
-        until_drained(
-            connection,
-            phase,
-            |connection| connection.graceful_shutdown(),
-            streams.idle(timeouts.request_head),
-            streams.idle(timeouts.body_silence),
-        )
-        .await
-    } else {
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(timeouts.request_head)
-            .preserve_header_case(true)
-            .auto_date_header(false)
-            .max_headers(limits.headers)
-            .max_buf_size(limits.head_bytes.max(8192));
-        let connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
-        // hyper's own clock ends an idle connection, and nothing is left of one that has sent its answer.
-        let (idle, stuck) = (std::future::pending(), std::future::pending());
-        until_drained(connection, phase, |connection| connection.graceful_shutdown(), idle, stuck).await
-    }
+    let (limits, timeouts) = connection.limits();
+    let flow = Rc::<Flow>::default();
+    let streams = Streams::new(Rc::clone(&flow), timeouts.body_silence);
+    let mut builder = http2::Builder::new(StreamTasks(Rc::clone(&streams)));
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(limits.streams_per_connection)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(timeouts.request_head)
+        .keep_alive_timeout(timeouts.request_head.min(PING_PATIENCE));
+    let io = TokioIo::new(Counted::new(io, flow));
+    let connection = pin!(builder.serve_connection(io, streams.watch(connection.service())));
+    let (idle, stuck) = (streams.idle(timeouts.request_head), streams.idle(timeouts.body_silence));
+    until_drained(connection, phase, |connection| connection.graceful_shutdown(), idle, stuck).await
+}
+
+async fn speak_h1<I>(connection: Connection, io: I, phase: watch::Receiver<Phase>) -> Result<(), Failure>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (limits, timeouts) = connection.limits();
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeouts.request_head)
+        .preserve_header_case(true)
+        .auto_date_header(false)
+        .max_headers(limits.headers)
+        .max_buf_size(limits.head_bytes.max(8192));
+    let connection = pin!(builder.serve_connection(TokioIo::new(io), connection.service()).with_upgrades());
+    // hyper's own clock ends an idle connection, and nothing is left of one that has sent its answer.
+    let (idle, stuck) = (std::future::pending(), std::future::pending());
+    until_drained(connection, phase, |connection| connection.graceful_shutdown(), idle, stuck).await
 }
 
 /// Drives a connection; when draining begins, or it lies idle, it is told to finish what it has begun. `stuck` says when
@@ -259,9 +294,30 @@ where
     }
 }
 
-/// The connections of a process, counted: a permit each.
-pub(crate) fn connection_slots(shared_max: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(shared_max.min(Semaphore::MAX_PERMITS)))
+/// The connections of a process, counted: a permit each. Of the descriptors that the system gives, a quarter stays for
+/// connections to origins: whoever is served must not fail for want of one because others knock.
+pub(crate) fn connection_slots(configured: usize, threads: usize) -> Arc<Semaphore> {
+    let given = descriptors();
+    let left = given.saturating_sub(DESCRIPTORS_KEPT + threads * DESCRIPTORS_PER_THREAD);
+    let slots = configured.min(left - left / 4).max(1);
+    if slots < configured {
+        warn!(
+            configured,
+            slots,
+            descriptors = given,
+            "fewer connections than configured: raise the limit of open files"
+        );
+    }
+    Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)))
+}
+
+/// How many descriptors this process may have, after asking for as many as it can get.
+fn descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let given = if raised.is_ok() { limit.maximum } else { limit.current };
+    given.map_or(usize::MAX, |given| usize::try_from(given).unwrap_or(usize::MAX))
 }
 
 /// What a connection holds while it lasts.

@@ -14,9 +14,11 @@ use metrics::{Rollups, Telemetry};
 use policy::PolicySnapshot;
 use tokio::sync::Semaphore;
 
+use crate::clients::Clients;
 use crate::config::{Limits, Timeouts};
 use crate::evidence::Identity;
 use crate::headers::Announce;
+use crate::memory::Memory;
 use crate::reverse::Sites;
 
 /// The options of the data path, fixed at start.
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) client_tls: Arc<rustls::ClientConfig>,
     pub(crate) connections: Arc<Semaphore>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) memory: Memory,
     pub(crate) holds: HoldBudget,
     /// Entries for fetches below `network`, so that strangers cannot fill the disk.
     pub(crate) claimed: TokenBucket,

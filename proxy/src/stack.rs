@@ -1,4 +1,4 @@
-//! The layers around a fetch that could be taken away without changing a bill: how many at once, and what a panic ends.
+//! What stands around a fetch and could be taken away without changing a bill: how many at once, and what a panic ends.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -8,48 +8,57 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::service::Service;
-use hyper_util::service::TowerToHyperService;
-use metrics::RequestClass;
-use tower::limit::GlobalConcurrencyLimitLayer;
-use tower::load_shed::LoadShedLayer;
-use tower::{BoxError, ServiceBuilder, service_fn};
+use hyper::service::{Service, service_fn};
+use metrics::{Limit, RequestClass};
 use tracing::error;
 
 use crate::body::Body;
+use crate::clients::Client;
+use crate::config::{Limits, Timeouts};
 use crate::error::FetchError;
 use crate::fetch::{self, Peer};
 use crate::respond;
 use crate::worker::Worker;
 
-/// The service of one connection.
-pub(crate) fn service(
-    worker: Rc<Worker>,
-    peer: Peer,
-) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = BoxError, Future: 'static> {
-    let requests = std::sync::Arc::clone(&worker.requests);
-    let shared = std::sync::Arc::clone(&worker.shared);
-    let fetch = service_fn(move |request: Request<Incoming>| {
-        let worker = Rc::clone(&worker);
-        async move { Ok::<_, Infallible>(one_request_ends(fetch::handle(&worker, peer, request)).await) }
-    });
-    let shed = ServiceBuilder::new()
-        .map_result(move |result: Result<Response<Body>, BoxError>| {
-            Ok::<_, BoxError>(result.unwrap_or_else(|_| {
-                let refused = respond::failure(&FetchError::Overloaded);
-                shared.telemetry.request(
-                    RequestClass::Local,
-                    refused.status().as_u16(),
-                    Duration::ZERO,
-                    None,
-                );
-                refused
-            }))
+/// Whose requests these are.
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) peer: Peer,
+    pub(crate) client: Client,
+}
+
+impl Connection {
+    pub(crate) fn limits(&self) -> (Limits, Timeouts) {
+        let options = &self.worker.shared.options;
+        (options.limits, options.timeouts)
+    }
+
+    pub(crate) fn service(
+        self,
+    ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> {
+        let connection = Rc::new(self);
+        service_fn(move |request| {
+            let connection = Rc::clone(&connection);
+            // On the heap: a connection that lies idle should not keep room for a fetch, and hyper, tasks and the
+            // runtime each move what they are given.
+            Box::pin(async move { Ok(connection.answer(request).await) })
         })
-        .layer(LoadShedLayer::new())
-        .layer(GlobalConcurrencyLimitLayer::with_semaphore(requests))
-        .service(fetch);
-    TowerToHyperService::new(shed)
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        match self.worker.begin_request(&self.client) {
+            Ok(_turn) => one_request_ends(fetch::handle(&self.worker, self.peer, request)).await,
+            Err(limit) => self.shed(limit),
+        }
+    }
+
+    fn shed(&self, limit: Limit) -> Response<Body> {
+        let refused = respond::failure(&FetchError::Overloaded { limit });
+        let telemetry = &self.worker.shared.telemetry;
+        telemetry.shed(limit);
+        telemetry.request(RequestClass::Local, refused.status().as_u16(), Duration::ZERO, None);
+        refused
+    }
 }
 
 /// A panic is a bug of ours; it ends the request that it happened in and nothing else.
@@ -58,4 +67,30 @@ async fn one_request_ends(fetch: impl Future<Output = Response<Body>>) -> Respon
         error!("a request ended in a panic");
         respond::failure(&FetchError::Internal)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_the_answer_to_one_request() {
+        let (ended, ends) = std::sync::mpsc::channel();
+        struct Tells(std::sync::mpsc::Sender<()>);
+        impl Drop for Tells {
+            fn drop(&mut self) {
+                let _ = self.0.send(());
+            }
+        }
+        let guard = Tells(ended);
+        let fetch = async move {
+            let _guard = guard;
+            tokio::task::yield_now().await;
+            panic!("a broken invariant, in the middle of a fetch");
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let answer = runtime.block_on(one_request_ends(fetch));
+        assert_eq!(answer.status(), 500);
+        ends.try_recv().expect("what the fetch held is given back");
+    }
 }

@@ -5,6 +5,7 @@
 //! a frame was handed out and that it is the client's turn.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -17,7 +18,6 @@ use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::{Service, service_fn};
 use tokio::time::{Instant, Sleep};
-use tower::BoxError;
 use tracing::debug;
 
 use crate::body::Body;
@@ -66,17 +66,16 @@ impl Streams {
     pub(crate) fn watch<S>(
         self: &Rc<Self>,
         service: S,
-    ) -> impl Service<Request<Incoming>, Response = Response<Watched>, Error = BoxError, Future: 'static> + use<S>
+    ) -> impl Service<Request<Incoming>, Response = Response<Watched>, Error = Infallible, Future: 'static> + use<S>
     where
-        S: Service<Request<Incoming>, Response = Response<Body>, Error = BoxError, Future: 'static>,
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static>,
     {
         let streams = Rc::clone(self);
         service_fn(move |request| {
             let stream = Rc::<Stream>::default();
             // hyper calls the service and starts the task of the stream without anything in between.
             *streams.begun.borrow_mut() = Some(Rc::clone(&stream));
-            // On the heap: hyper, the task and the runtime each move what they are given, and a fetch is large.
-            let answer = Box::pin(service.call(request));
+            let answer = service.call(request);
             async move { Ok(answer.await?.map(|body| Watched { body, stream })) }
         })
     }

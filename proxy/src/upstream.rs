@@ -25,6 +25,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::body::{RequestBody, Silence, Upload};
 use crate::error::{BodyError, FetchError};
+use crate::resolve::Name;
 
 /// Idle connections kept per origin and thread; the oldest goes when one more comes back.
 pub(crate) const IDLE_CONNECTIONS_MAX: usize = 128;
@@ -78,6 +79,7 @@ pub(crate) struct UpstreamTimeouts {
 /// This thread's connections to all origins.
 pub(crate) struct Upstreams {
     idle: Vec<RefCell<Vec<Idle>>>,
+    names: Vec<Name>,
     tls: TlsConnector,
     timeouts: UpstreamTimeouts,
 }
@@ -117,12 +119,13 @@ impl Lease {
 
 impl Upstreams {
     pub(crate) fn new(
-        origins: usize,
+        origins: &[Origin],
         tls: Arc<rustls::ClientConfig>,
         timeouts: UpstreamTimeouts,
     ) -> Upstreams {
-        let idle = (0..origins).map(|_| RefCell::default()).collect();
-        Upstreams { idle, tls: TlsConnector::from(tls), timeouts }
+        let idle = origins.iter().map(|_| RefCell::default()).collect();
+        let names = origins.iter().map(|origin| Name::new(&origin.host, origin.port)).collect();
+        Upstreams { idle, names, tls: TlsConnector::from(tls), timeouts }
     }
 
     /// Sends a request and waits for the response head.
@@ -248,7 +251,11 @@ impl Upstreams {
     async fn open(&self, origin: &Origin) -> io::Result<Opened> {
         let tcp = match origin.host.parse::<IpAddr>() {
             Ok(address) => TcpStream::connect((address, origin.port)).await?,
-            Err(_) => TcpStream::connect((origin.host.as_str(), origin.port)).await?,
+            Err(_) => {
+                let name = &self.names[origin.id];
+                let addresses = name.addresses().await?;
+                TcpStream::connect(addresses.as_slice()).await.inspect_err(|_| name.forget())?
+            }
         };
         // Small requests must not wait for the acknowledgement of the one before.
         tcp.set_nodelay(true)?;

@@ -22,7 +22,6 @@ const ROOMS: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("hyper", &["byline-proxy"]),
     ("hyper-util", &["byline-proxy"]),
-    ("tower", &["byline-proxy"]),
     ("hickory-resolver", &["byline-proxy"]),
     ("tracing-subscriber", &["byline-proxy"]),
     ("clap", &["byline-proxy"]),

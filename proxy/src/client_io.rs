@@ -12,11 +12,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::body::Silence;
+use crate::proxy_header;
 
 /// How HTTP/2 with prior knowledge begins (RFC 9113 §3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The longest PROXY header that is read: v1 has at most 107 bytes, v2 16 and what its length says.
-pub(crate) const PROXY_HEADER_BYTES_MAX: usize = 1024;
 
 /// A TCP stream whose first bytes may have been read already.
 pub(crate) struct ClientIo {
@@ -61,47 +60,14 @@ impl ClientIo {
         }
     }
 
-    /// Reads a PROXY header (v1 or v2) and tells the client's address; `None` where it names none (`LOCAL`, `UNKNOWN`).
+    /// Reads a PROXY header and tells the client's address; `None` where it names none (`LOCAL`, `UNKNOWN`).
     pub(crate) async fn proxy_header(&mut self) -> io::Result<Option<IpAddr>> {
         loop {
-            if !self.prefix.is_empty() {
-                let header = ppp::HeaderResult::parse(&self.prefix);
-                if !ppp::PartialResult::is_incomplete(&header) {
-                    let (length, address) = proxy_address(&header)?;
-                    self.prefix.advance(length);
-                    return Ok(address);
-                }
-            }
-            if self.prefix.len() > PROXY_HEADER_BYTES_MAX {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the PROXY header is too long"));
+            if let Some((length, address)) = proxy_header::parse(&self.prefix)? {
+                self.prefix.advance(length);
+                return Ok(address);
             }
             self.read_more().await?;
-        }
-    }
-}
-
-fn proxy_address(header: &ppp::HeaderResult<'_>) -> io::Result<(usize, Option<IpAddr>)> {
-    let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
-    match header {
-        ppp::HeaderResult::V1(header) => {
-            let header = header.as_ref().map_err(|error| invalid(error.to_string()))?;
-            let address = match header.addresses {
-                ppp::v1::Addresses::Tcp4(tcp) => Some(IpAddr::V4(tcp.source_address)),
-                ppp::v1::Addresses::Tcp6(tcp) => Some(IpAddr::V6(tcp.source_address)),
-                ppp::v1::Addresses::Unknown => None,
-            };
-            Ok((header.header.len(), address))
-        }
-        ppp::HeaderResult::V2(header) => {
-            let header = header.as_ref().map_err(|error| invalid(error.to_string()))?;
-            let address = match header.addresses {
-                ppp::v2::Addresses::IPv4(pair) => Some(IpAddr::V4(pair.source_address)),
-                ppp::v2::Addresses::IPv6(pair) => Some(IpAddr::V6(pair.source_address)),
-                _ => None,
-            };
-            // `LOCAL` is the proxy's own health check: whatever address it carries means nothing.
-            let local = header.command == ppp::v2::Command::Local;
-            Ok((header.len(), address.filter(|_| !local)))
         }
     }
 }

@@ -21,6 +21,7 @@ mod memory;
 mod metered;
 mod policy_file;
 mod process;
+mod proxy_header;
 mod resolve;
 mod respond;
 mod reverse;

@@ -342,7 +342,11 @@ pub(crate) fn to_origin(
     if headers.get(HOST) != Some(&target.authority) {
         headers.insert(HOST, target.authority.clone());
     }
-    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    // Where a fragment followed the host at once, `Uri` shows a slash and would write nothing.
+    let path = match head.uri.path_and_query() {
+        Some(path) if path.as_str() != "/" => path.clone(),
+        _ => PathAndQuery::from_static("/"),
+    };
     head.uri = http::Uri::from(path);
     head.version = Version::HTTP_11;
 }
@@ -514,6 +518,17 @@ mod tests {
 
     fn why(parts: &request::Parts) -> String {
         check_request(parts, &LIMITS).err().map_or_else(|| "accepted".to_owned(), |error| error.to_string())
+    }
+
+    /// `GET  HTTP/1.1`, without a target, is what an origin got of it.
+    #[test]
+    fn a_target_of_a_host_and_a_fragment_is_the_root() {
+        for target in ["http://a.example#part", "http://a.example", "http://a.example/#part", "/"] {
+            let mut head = head(|b| b.uri(target).header("host", "a.example"));
+            let to = check_request(&head, &LIMITS).expect("a plain request");
+            to_origin(&mut head, &to, IpAddr::from([192, 0, 2, 1]), false, false, &Announce::default());
+            assert_eq!(head.uri.to_string(), "/", "{target}");
+        }
     }
 
     #[test]

@@ -47,6 +47,21 @@ fn zstandard(body: &[u8]) -> Vec<u8> {
     zstd::encode_all(body, 3).unwrap()
 }
 
+/// The decoder keeps decoded text back, and gives a limited part of it at a call.
+#[test]
+fn a_cut_brotli_body_has_the_same_words_in_one_piece_and_in_many() {
+    let options = WordOptions { content_encoding: Some("br"), content_type: Some("text/html") };
+    let words = |body: &[u8], step: usize| {
+        let mut meter = Meter::start(Some(options));
+        body.chunks(step).for_each(|piece| meter.observe(piece));
+        meter.finish().words
+    };
+    for end in (100..PAGE_BROTLI.len()).step_by(100) {
+        let body = &PAGE_BROTLI[..end];
+        assert_eq!(words(body, body.len()), words(body, 9), "cut after {end} bytes");
+    }
+}
+
 #[test]
 fn bytes_and_digest_are_those_of_the_wire() {
     let mut meter = Meter::start(None);

@@ -113,9 +113,17 @@ impl Decoder {
                 let _ = decoder.try_finish();
                 std::mem::replace(decoder.get_mut(), Sink::nowhere())
             }
-            Decoder::Brotli(decoder) => match decoder.into_inner() {
-                Ok(sink) | Err(sink) => sink,
-            },
+            Decoder::Brotli(mut decoder) => {
+                // Of a body that was cut it may hold more than one call gives out.
+                let mut before = None;
+                while before != Some(decoder.get_ref().decoded_bytes) {
+                    before = Some(decoder.get_ref().decoded_bytes);
+                    let _ = decoder.write(&[]);
+                }
+                match decoder.into_inner() {
+                    Ok(sink) | Err(sink) => sink,
+                }
+            }
             Decoder::Taken => Sink::nowhere(),
         }
     }

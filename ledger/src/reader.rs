@@ -121,7 +121,8 @@ impl Reader {
             if let Some(bad) = bad {
                 return Err(corrupt(bad.index, &segment_name(first), bad.offset, bad.why));
             }
-            if !self.open_segment(end)? {
+            // A segment without a batch would lead to itself.
+            if end == first || !self.open_segment(end)? {
                 return Err(corrupt(
                     end,
                     &segment_name(first),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::mpsc;
 
-use ledger::{Appender, Ledger, OpenError, Options, Position, Reader, Verdict, verify};
+use ledger::{Appender, Ledger, OpenError, Options, Position, ReadError, Reader, Verdict, verify};
 
 fn append_all(appender: &Appender, entries: impl IntoIterator<Item = Vec<u8>>) -> Vec<u64> {
     let (sender, receiver) = mpsc::channel();
@@ -184,4 +184,20 @@ fn no_ledger_is_neither_intact_nor_tampered() {
     assert!(matches!(verify(directory.path()), Verdict::CannotTell { .. }));
     assert!(matches!(verify(&directory.path().join("none")), Verdict::CannotTell { .. }));
     assert_eq!(directory.path().read_dir().unwrap().count(), 0, "looking leaves nothing behind");
+}
+
+/// The reader looked for the next segment under the index after the last entry: under its own name, for ever.
+#[test]
+fn a_segment_wiped_to_its_header_ends_the_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+    let (ledger, appender) = Ledger::open_dir(directory.path(), options, Box::new(())).unwrap();
+    append_all(&appender, (0..3000).map(entry));
+    ledger.close().unwrap();
+    let segment = directory.path().join("00000000000000000000.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[96..].fill(0);
+    std::fs::write(&segment, &bytes).unwrap();
+    let read: Vec<_> = Reader::open(directory.path()).unwrap().take(2).collect();
+    assert!(matches!(read[..], [Err(ReadError::Corrupt { index: 0, .. }), ..]), "{read:?}");
 }

@@ -80,17 +80,17 @@ impl Diagnostic {
 /// Shows one diagnostic over several lines, ending with a line feed.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What stands in a policy must not steer a terminal; tabs stay, so that the mark stays under its text.
+        let harmless = |text: &str, kept: &[char]| -> String {
+            let shown = |c: char| if c.is_control() && !kept.contains(&c) { '\u{fffd}' } else { c };
+            text.chars().map(shown).collect()
+        };
         let number = self.line.to_string();
         let gutter = " ".repeat(number.len());
-        writeln!(f, "{}: {}", self.severity.as_str(), self.message)?;
-        writeln!(f, "{gutter}--> {}:{}:{}", self.file, self.line, self.column)?;
+        writeln!(f, "{}: {}", self.severity.as_str(), harmless(&self.message, &['\n']))?;
+        writeln!(f, "{gutter}--> {}:{}:{}", harmless(&self.file, &[]), self.line, self.column)?;
         if !self.excerpt.trim().is_empty() {
-            // Control characters in a policy must not reach a terminal; tabs stay, so that the mark stays under its text.
-            let excerpt: String = self
-                .excerpt
-                .chars()
-                .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
-                .collect();
+            let excerpt = harmless(&self.excerpt, &['\t']);
             let before: String =
                 excerpt.chars().take(self.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             writeln!(f, "{gutter} |")?;
@@ -98,7 +98,7 @@ impl fmt::Display for Diagnostic {
             writeln!(f, "{gutter} | {before}{}", "^".repeat(self.width))?;
         }
         if let Some(help) = &self.help {
-            writeln!(f, "{gutter} = help: {help}")?;
+            writeln!(f, "{gutter} = help: {}", harmless(help, &['\n']))?;
         }
         Ok(())
     }
@@ -152,6 +152,13 @@ fn floor_char_boundary(text: &str, index: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_in_a_policy_steers_a_terminal() {
+        let source = Source { name: "a\x1b[31m".to_owned(), text: "b\x1b[2J = 1\n".to_owned() };
+        let wrong = Diagnostic::error(&source, 0..5, "unknown key `b\x1b[2J`").with_help("not \u{9b}31m");
+        assert!(!wrong.to_string().chars().any(|c| c.is_control() && c != '\n'), "{wrong}");
+    }
 
     #[test]
     fn a_diagnostic_reads_like_a_compilers() {

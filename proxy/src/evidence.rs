@@ -26,7 +26,7 @@ use metrics::Lookup;
 use policy::{CrawlerRow, Directory, Evidence, ReverseDnsAnswer, weigh};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use lists::{ListOrigin, ListStatus};
+pub(crate) use lists::{ListOrigin, ListStatus, file_name as list_file_name};
 
 use crate::config::IdentitySettings;
 

@@ -17,6 +17,7 @@ use flate2::read::MultiGzDecoder;
 use policy::{Mode, PolicySnapshot, RangeList, render};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::evidence::list_file_name;
 use crate::policy_file::{PolicyFileError, load};
 
 /// How often the progress line is drawn.
@@ -191,13 +192,6 @@ fn lists<'p>(
         eprintln!("byline: no address list of any operator was found there");
     }
     Ok(lists)
-}
-
-/// The name under which `byline serve` keeps an operator's list.
-fn list_file_name(url: &str) -> String {
-    let bare = url.strip_prefix("https://").unwrap_or(url).trim_start_matches('.');
-    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
-    bare.chars().take(200).map(plain).collect()
 }
 
 /// One file, whatever it is packed in: gzip shows itself by its first two bytes.

@@ -390,7 +390,7 @@ async fn refresh(shelf: &Arc<Shelf>, urls: Vec<String>, tls: &TlsConnector) {
 
 /// The file that a list is in: its address without `https://`, with `_` for everything but letters, digits, `.`
 /// and `-`: `openai.com_gptbot.json`.
-pub(super) fn file_name(url: &str) -> String {
+pub(crate) fn file_name(url: &str) -> String {
     let bare = url.strip_prefix("https://").unwrap_or(url).trim_start_matches('.');
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
     bare.chars().take(200).map(plain).collect()

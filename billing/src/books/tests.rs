@@ -279,6 +279,24 @@ fn books_are_made_beside_a_running_writer_by_several_at_once() {
 }
 
 #[test]
+fn several_who_open_new_books_at_once_all_get_them() {
+    for _ in 0..20 {
+        let state = tempfile::tempdir().expect("a directory");
+        append(state.path(), [record(1).encode()]);
+        let barrier = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let books = Books::open(state.path()).expect("books");
+                    assert_eq!(books.extent().expect("an extent").size, 1);
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn the_view_shows_what_the_ledger_says() {
     let state = tempfile::tempdir().expect("a directory");
     append(state.path(), [record(4).encode()]);

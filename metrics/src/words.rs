@@ -7,7 +7,7 @@
 //! Of HTML and XML only the text between tags counts: not comments, attributes, scripts, styles, the title, nor what
 //! stands in for a script. A tag separates words unless it is one of text level (`<b>`, `<a>`, `<span>` …).
 //!
-//! The count does not depend on how the body is cut into pieces. Its cost is bounded: at most [`DECODED_BYTES_MAX`]
+//! The count does not depend on how the body is cut into pieces, unless its coding is broken. Its cost is bounded: at most [`DECODED_BYTES_MAX`]
 //! decoded and [`ENCODED_BYTES_MAX`] encoded bytes are looked at, with a window of at most 16 MiB (brotli's largest; 8 MiB
 //! for zstd), and the caller can give up for want of time. A count that stopped early is marked as capped: a lower bound.
 

@@ -27,6 +27,7 @@ deps: ## install what tests need and this machine lacks (apt, a Python environme
 test: deps ## everything that CI runs
 	@$(MAKE) check
 	@$(MAKE) test-rust
+	@$(MAKE) fuzz FUZZ_SECONDS=10
 	@$(MAKE) acceptance-smoke
 	@$(MAKE) bench-guard
 
@@ -46,6 +47,11 @@ ifeq ($(NEXTEST),yes)
 else
 	BYLINE_BIN=$(TARGET)/debug/byline $(CARGO) test --workspace --locked --no-fail-fast --quiet --lib --bins --tests
 endif
+
+.PHONY: fuzz
+fuzz: FUZZ_SECONDS ?= 600
+fuzz: deps ## each fuzz target for ten minutes (FUZZ_SECONDS=…, FUZZ="headers policy" for these alone)
+	@bash fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ)
 
 .PHONY: release
 release: ## the binary as it is shipped

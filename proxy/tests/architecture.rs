@@ -8,7 +8,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What each room of the workspace may depend on, of the workspace. `e2e` drives the built binary from outside.
+/// What each room of the workspace may depend on, of the workspace. `e2e` drives the built binary from outside; `fuzz` takes parts of
+/// the proxy by their paths.
 const ROOMS: &[(&str, &[&str])] = &[
     ("byline-policy", &[]),
     ("byline-ledger", &[]),
@@ -16,26 +17,30 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("byline-billing", &["byline-policy", "byline-metrics", "byline-ledger"]),
     ("byline-proxy", &["byline-policy", "byline-metrics", "byline-ledger", "byline-billing"]),
     ("byline-e2e", &[]),
+    ("byline-fuzz", &["byline-policy", "byline-metrics", "byline-ledger", "byline-billing"]),
 ];
 
 /// Packages that only these rooms may reach, directly or through others.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("hyper", &["byline-proxy"]),
+    ("hyper", &["byline-proxy", "byline-fuzz"]),
     ("hyper-util", &["byline-proxy"]),
     ("hickory-resolver", &["byline-proxy"]),
     ("tracing-subscriber", &["byline-proxy"]),
     ("clap", &["byline-proxy"]),
-    ("http", &["byline-proxy", "byline-e2e"]),
-    ("tokio", &["byline-proxy", "byline-e2e"]),
-    ("mio", &["byline-proxy", "byline-e2e"]),
-    ("socket2", &["byline-proxy", "byline-e2e"]),
+    ("http", &["byline-proxy", "byline-e2e", "byline-fuzz"]),
+    ("tokio", &["byline-proxy", "byline-e2e", "byline-fuzz"]),
+    ("mio", &["byline-proxy", "byline-e2e", "byline-fuzz"]),
+    ("socket2", &["byline-proxy", "byline-e2e", "byline-fuzz"]),
     ("rustls", &["byline-proxy", "byline-e2e"]),
-    ("rusqlite", &["byline-billing", "byline-proxy"]),
-    ("libsqlite3-sys", &["byline-billing", "byline-proxy"]),
-    ("prometheus", &["byline-metrics", "byline-billing", "byline-proxy"]),
+    ("rusqlite", &["byline-billing", "byline-proxy", "byline-fuzz"]),
+    ("libsqlite3-sys", &["byline-billing", "byline-proxy", "byline-fuzz"]),
+    ("prometheus", &["byline-metrics", "byline-billing", "byline-proxy", "byline-fuzz"]),
     // A rule that is pure opens no file; a ledger entry is opaque bytes.
     ("tempfile", &["byline-proxy", "byline-e2e"]),
-    ("serde_json", &["byline-policy", "byline-metrics", "byline-billing", "byline-proxy", "byline-e2e"]),
+    (
+        "serde_json",
+        &["byline-policy", "byline-metrics", "byline-billing", "byline-proxy", "byline-e2e", "byline-fuzz"],
+    ),
 ];
 
 /// Packages that must not be in the lock file at all, on any platform: rustls with ring is the one TLS, and the one
@@ -110,7 +115,7 @@ fn no_second_tls_in_the_tree() {
 fn the_architecture_names_files_and_tests_that_exist() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     let mut sources = Vec::new();
-    for room in ["policy", "metrics", "ledger", "billing", "proxy", "e2e"] {
+    for room in ["policy", "metrics", "ledger", "billing", "proxy", "e2e", "fuzz"] {
         find_sources(&root().join(room), &mut sources);
     }
     let (mut files, mut tests) = (0, 0);

@@ -8,10 +8,10 @@ use std::ops::Deref;
 
 use serde::Deserialize;
 
-use crate::Outcome;
 use crate::entry::{self, Event};
 use crate::json::{Object, bounded};
 use crate::scan::Scan;
+use crate::{Metered, Outcome};
 
 /// One metered fetch, as it stands in the ledger (event type `ai.usage.fetch.v1`).
 ///
@@ -170,6 +170,14 @@ mod limit {
 }
 
 impl<S: Deref<Target = str> + From<String>> UsageRecord<S> {
+    /// Takes over what the meter read of the body.
+    pub fn measured(&mut self, metered: &Metered) {
+        self.bytes = metered.bytes;
+        self.digest = metered.digest().map(S::from);
+        self.words = metered.words;
+        self.words_capped = metered.words_capped;
+    }
+
     /// Cuts the texts that name a version of a work as [`UsageRecord::encode`] cuts them, so that what is derived from
     /// the record is what is derived from its entry.
     pub fn cut(&mut self) {

@@ -3,24 +3,28 @@
 //! Every fetch that was granted closes exactly once. [`OpenFetch`] is the guard: whatever happens to the request (an
 //! answer, an error, a client that hangs up, a panic), it closes with an outcome, at the latest when it is dropped.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use billing::account::{Hold, InFlight};
+use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
 };
 use http::{Method, response};
 use metrics::{Limit, Meter, Outcome, RolledFetch, UnmeteredReason, UsageRecord, WordOptions};
 use policy::{
-    Admission, Assurance, Crawler, Evidence, Grant, Money, Offer, OfferError, PolicySnapshot, Refusal,
-    Release, ResponseHead, Terms, Unit, Verdict, Work,
+    Admission, Assurance, Crawler, Currency, Evidence, Grant, Money, Offer, OfferError, PolicySnapshot,
+    Refusal, Release, ResponseHead, Terms, Unit, Verdict, Work,
 };
 use tokio::sync::oneshot;
 
+use crate::closer::{self, Answer, Ended};
 use crate::error::FetchError;
-use crate::shared::{self, Shared};
+use crate::shared;
 use crate::worker::Worker;
 
 /// The status in the record of a fetch whose client left before a response head: nobody was sent one.
@@ -64,30 +68,42 @@ struct ResponseFacts {
     event_stream: bool,
 }
 
-/// What closing a fetch leaves to wait for.
+/// What the rest of a delivery waits for.
 pub(crate) struct Closed {
-    /// The acknowledgement, where an entry was appended.
-    ack: Option<oneshot::Receiver<bool>>,
-    /// Whether delivery needs the record: money is owed for it.
-    pub(crate) owed: bool,
-    /// What is owed.
-    pub(crate) amount: Money,
+    /// The answer of the ledger, where an entry is appended.
+    answer: Option<oneshot::Receiver<Answer>>,
+    currency: Currency,
+}
+
+/// How a delivery may go on.
+pub(crate) enum Leave {
+    /// It may, and this is owed for it, if anything.
+    Yes { owed: Option<Money> },
+    /// It may not: money is owed for it and the record is not on disk.
+    No,
 }
 
 impl Closed {
-    /// Waits for the acknowledgement: whether the rest of the response may leave.
-    pub(crate) fn poll_may_leave(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<bool> {
-        use std::future::Future;
-        let Some(ack) = &mut self.ack else { return std::task::Poll::Ready(true) };
-        let durable = std::task::ready!(std::pin::Pin::new(ack).poll(cx)).unwrap_or(false);
-        self.ack = None;
-        // What owes nothing is not held hostage by a full disk; it was counted as unmetered.
-        std::task::Poll::Ready(durable || !self.owed)
+    /// Waits until it is known whether the rest of the response may leave. Ready once.
+    pub(crate) fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Leave> {
+        let Some(answer) = &mut self.answer else { return Poll::Ready(Leave::Yes { owed: None }) };
+        let answer = ready!(Pin::new(answer).poll(cx));
+        self.answer = None;
+        Poll::Ready(match answer {
+            Ok(Answer { durable, amount_nano: 1.. }) if !durable => Leave::No,
+            // What owes nothing is not held hostage by a full disk; it was counted as unmetered.
+            Ok(Answer { durable, amount_nano }) => {
+                let money = Money { nano: amount_nano, currency: self.currency };
+                Leave::Yes { owed: (durable && amount_nano > 0).then_some(money) }
+            }
+            // The thread that would have answered is gone, and nobody knows what is owed.
+            Err(_) => Leave::No,
+        })
     }
 
     /// The same, for the one who can wait.
-    pub(crate) async fn may_leave(&mut self) -> bool {
-        std::future::poll_fn(|cx| self.poll_may_leave(cx)).await
+    pub(crate) async fn leave(&mut self) -> Leave {
+        std::future::poll_fn(|cx| self.poll_leave(cx)).await
     }
 }
 
@@ -215,6 +231,13 @@ impl OpenFetch {
         }
     }
 
+    /// The same for bytes that are held until the body's end.
+    pub(crate) fn observe_held(&mut self, bytes: Bytes) {
+        if let Some(meter) = &mut self.meter {
+            meter.keep_timed(bytes, || self.worker.shared.started.elapsed());
+        }
+    }
+
     /// Whether the response is a stream of events: never held.
     pub(crate) fn is_event_stream(&self) -> bool {
         self.response.event_stream
@@ -266,26 +289,29 @@ impl OpenFetch {
         self.close(Outcome::OriginFailed);
     }
 
-    /// Ends the fetch: measures, rates, appends. Later calls find nothing to close.
+    /// Ends the fetch: measured, rated and appended at the end of this turn. Later calls find nothing to close.
     pub(crate) fn close(&mut self, outcome: Outcome) -> Closed {
-        let recording = std::mem::replace(&mut self.recording, Recording::Nothing);
         let currency = self.policy.currency();
-        let mut closed = Closed { ack: None, owed: false, amount: Money::zero(currency) };
-        let hold = self.hold.take();
-        let in_flight = self.in_flight.take();
-        if matches!(recording, Recording::Nothing) {
-            return closed;
-        }
-        let mut record = self.record(outcome);
-        let shared = Arc::clone(&self.worker.shared);
-        let repeat_free = self.terms.as_ref().and_then(|terms| terms.charge.as_ref());
-        let closing =
-            shared.derived.close(&mut record, repeat_free.map_or(0, |charge| charge.repeat_free_secs));
-        closed.owed = record.amount_nano > 0;
-        closed.amount = Money { nano: record.amount_nano, currency };
-        match recording {
+        let mut closed = Closed { answer: None, currency };
+        let (hold, in_flight) = (self.hold.take(), self.in_flight.take());
+        let meter = self.meter.take();
+        let repeat_free_secs = self.terms.as_ref().and_then(|terms| terms.charge.as_ref());
+        let repeat_free_secs = repeat_free_secs.map_or(0, |charge| charge.repeat_free_secs);
+        match std::mem::replace(&mut self.recording, Recording::Nothing) {
             Recording::Nothing => {}
+            Recording::Entry(slot) => {
+                let record = self.record(outcome);
+                let ended = Ended { record, meter, repeat_free_secs, slot, hold, in_flight };
+                closed.answer = Some(self.worker.closer.close(ended));
+            }
             Recording::Rollup => {
+                let mut record = self.record(outcome);
+                let shared = &self.worker.shared;
+                if let Some(meter) = meter {
+                    record.measured(&meter.finish());
+                }
+                // What a claimed fetch in a sum would have bought is tentative, and soon forgotten.
+                let _ = shared.derived.close(&mut record, repeat_free_secs);
                 let rolled = RolledFetch::delivered(&record);
                 shared.telemetry.rolled(&rolled);
                 shared.rollups.add(&rolled);
@@ -294,42 +320,13 @@ impl OpenFetch {
                 }
             }
             Recording::Unmetered(reason) => {
-                shared.derived.forget(closing);
-                unmetered(&shared, reason, record.bytes);
-            }
-            Recording::Entry(slot) => {
-                let (acknowledge, ack) = oneshot::channel();
-                closed.ack = Some(ack);
-                let appended = Instant::now();
-                let inbox = Arc::clone(&self.worker.acks);
-                let counted = shared.telemetry.counted(&record);
-                let UsageRecord { amount_nano, bytes, .. } = record;
-                slot.append(record.encode(), move |result| {
-                    match &result {
-                        Ok(_) => {
-                            shared.telemetry.ledger_commit(appended.elapsed());
-                            shared.telemetry.fetch(&counted);
-                        }
-                        Err(_) => {
-                            shared.derived.forget(closing);
-                            if amount_nano == 0 {
-                                unmetered(&shared, UnmeteredReason::Paused, bytes);
-                            }
-                        }
-                    }
-                    if let Some(hold) = hold {
-                        hold.settle(if result.is_ok() { amount_nano } else { 0 });
-                    }
-                    drop(in_flight);
-                    inbox.leave(acknowledge, result.is_ok());
-                });
+                closer::unmetered(&self.worker.shared, reason, meter.map_or(0, |meter| meter.bytes()));
             }
         }
         closed
     }
 
     fn record(&mut self, outcome: Outcome) -> UsageRecord {
-        let metered = self.meter.take().map(Meter::finish);
         let terms = self.terms.as_ref();
         let charge = terms.and_then(|terms| terms.charge.as_ref());
         let response = &self.response;
@@ -353,14 +350,14 @@ impl OpenFetch {
             would_refuse: terms.and_then(|terms| terms.would_refuse),
             status: response.status,
             outcome,
-            bytes: metered.as_ref().map_or(0, |metered| metered.bytes),
+            bytes: 0,
             declared_bytes: response.declared_bytes,
-            digest: metered.as_ref().and_then(metrics::Metered::digest),
+            digest: None,
             etag: response.etag.clone(),
             content_range: response.content_range.clone(),
             content_type: response.content_type.clone(),
-            words: metered.as_ref().and_then(|metered| metered.words),
-            words_capped: metered.as_ref().is_some_and(|metered| metered.words_capped),
+            words: None,
+            words_capped: false,
             currency: self.policy.currency().as_str().to_owned(),
             unit: charge.map(|charge| charge.unit.as_str().to_owned()),
             price_nano: charge.map(|charge| charge.price.nano),
@@ -399,11 +396,6 @@ impl<S: policy::Standing> policy::Standing for OwnHold<'_, S> {
         let covered = self.held.is_some_and(|held| operator == self.operator && amount.nano <= held);
         covered || self.view.affords(operator, amount)
     }
-}
-
-fn unmetered(shared: &Shared, reason: UnmeteredReason, bytes: u64) {
-    shared.derived.unmetered(bytes);
-    shared.telemetry.unmetered(reason, bytes);
 }
 
 fn reason(why: &ledger::Unavailable) -> UnmeteredReason {

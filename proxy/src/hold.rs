@@ -13,7 +13,7 @@ use http::{Response, response};
 use http_body::{Body as _, Frame};
 
 use crate::body::{Body, OriginBody, data_bytes};
-use crate::close::OpenFetch;
+use crate::close::{Leave, OpenFetch};
 use crate::error::FetchError;
 use crate::fetch;
 use crate::metered::MeteredBody;
@@ -82,17 +82,19 @@ async fn whole(
     share: Option<Share>,
 ) -> Result<Response<Body>, FetchError> {
     for data in frames.iter().filter_map(Frame::data_ref) {
-        open.observe(data);
+        open.observe_held(data.clone());
     }
     let status = open.status();
-    let mut closed = open.close(fetch::whole(status));
-    if !closed.may_leave().await {
-        return Err(FetchError::LedgerUnavailable { why: "the record was not written".to_owned() });
-    }
-    if closed.owed
-        && let Ok(charged) = HeaderValue::from_str(&respond::price_field(closed.amount))
-    {
-        head.headers.insert(HeaderName::from_static("crawler-charged"), charged);
+    match open.close(fetch::whole(status)).leave().await {
+        Leave::Yes { owed: None } => {}
+        Leave::Yes { owed: Some(amount) } => {
+            if let Ok(charged) = HeaderValue::from_str(&respond::price_field(amount)) {
+                head.headers.insert(HeaderName::from_static("crawler-charged"), charged);
+            }
+        }
+        Leave::No => {
+            return Err(FetchError::LedgerUnavailable { why: "the record was not written".to_owned() });
+        }
     }
     let body = if frames.is_empty() { Body::Empty } else { Body::Held { frames, _share: share } };
     Ok(Response::from_parts(head, body))

@@ -1,13 +1,13 @@
 //! `byline`: a transparent HTTP proxy that meters what AI crawlers fetch, under a licence policy, into a ledger that
 //! anyone can check.
 
-mod acks;
 mod admin;
 mod body;
 mod cli;
 mod client_io;
 mod clients;
 mod close;
+mod closer;
 mod config;
 mod demo;
 mod error;

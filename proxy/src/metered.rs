@@ -11,7 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use metrics::Outcome;
 
 use crate::body::{OriginBody, Silence, data_bytes};
-use crate::close::{Closed, OpenFetch};
+use crate::close::{Closed, Leave, OpenFetch};
 use crate::error::BodyError;
 use crate::fetch;
 
@@ -124,9 +124,9 @@ impl HttpBody for MeteredBody {
                     polled => return polled,
                 },
                 State::Closing(closed) => {
-                    let may_leave = ready!(closed.poll_may_leave(cx));
+                    let leave = ready!(closed.poll_leave(cx));
                     this.state = State::Done;
-                    if !may_leave {
+                    if matches!(leave, Leave::No) {
                         this.kept.clear();
                         return Poll::Ready(Some(Err(BodyError::Unrecorded)));
                     }

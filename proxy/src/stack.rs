@@ -62,10 +62,13 @@ impl Connection {
 }
 
 /// A panic is a bug of ours; it ends the request that it happened in and nothing else.
-async fn one_request_ends(fetch: impl Future<Output = Response<Body>>) -> Response<Body> {
-    AssertUnwindSafe(fetch).catch_unwind().await.unwrap_or_else(|_| {
-        error!("a request ended in a panic");
-        respond::failure(&FetchError::Internal)
+fn one_request_ends(fetch: impl Future<Output = Response<Body>>) -> impl Future<Output = Response<Body>> {
+    // Not an async function: it would keep room for the fetch twice, before and while it runs.
+    AssertUnwindSafe(fetch).catch_unwind().map(|answer| {
+        answer.unwrap_or_else(|_| {
+            error!("a request ended in a panic");
+            respond::failure(&FetchError::Internal)
+        })
     })
 }
 

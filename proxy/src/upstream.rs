@@ -156,7 +156,8 @@ impl Upstreams {
         origin: &Origin,
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), FetchError> {
-        let lease = self.connect(origin).await?;
+        // On the heap: most requests find a connection, and should not carry the room for a handshake along.
+        let lease = Box::pin(self.connect(origin)).await?;
         self.send(origin, lease, request).await.map_err(|failed| failed.error)
     }
 

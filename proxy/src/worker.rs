@@ -7,8 +7,8 @@ use std::sync::Arc;
 use metrics::Limit;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-use crate::acks::AckInbox;
 use crate::clients::{Begun, Client};
+use crate::closer::Closer;
 use crate::server::ConnectionGuard;
 use crate::shared::Shared;
 use crate::upstream::{Origin, Upstreams};
@@ -17,8 +17,8 @@ use crate::upstream::{Origin, Upstreams};
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) upstreams: Rc<Upstreams>,
-    /// Where the ledger leaves its answers to this thread's fetches.
-    pub(crate) acks: Arc<AckInbox>,
+    /// This thread's way into the ledger.
+    pub(crate) closer: Rc<Closer>,
     connections: Cell<usize>,
     /// Requests that this thread works on, until their response heads: in all, and at each site's origin.
     requests: Cell<usize>,
@@ -54,13 +54,11 @@ impl Worker {
             Arc::clone(&shared.client_tls),
             options.timeouts.upstream,
         ));
-        let acks = Arc::<AckInbox>::default();
-        tokio::task::spawn_local(Arc::clone(&acks).hand_out());
         let (requests_at, threads) =
             (vec![Cell::new(0); shared.sites.origins().len()].into(), options.threads);
         Rc::new(Worker {
             upstreams,
-            acks,
+            closer: Closer::start(&shared),
             connections: Cell::new(0),
             requests: Cell::new(0),
             requests_at,

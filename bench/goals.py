@@ -36,10 +36,10 @@ def reached(found):
             figure = find(found)
         except (KeyError, StopIteration):
             continue
-        verdict = "reached" if figure <= goal else "not reached" if figure <= floor else "below the floor"
+        verdict = "reached" if figure <= goal else "not reached" if figure <= floor else "worse than the floor"
         rows.append((what, figure, goal, floor, verdict))
     if "appends" in found:
         most = max(row["per_second"] for row in found["appends"])
         rows.append(("durable ledger entries a second (at least)", most, APPENDS, APPENDS,
-                     "reached" if most >= APPENDS else "below the floor"))
+                     "reached" if most >= APPENDS else "worse than the floor"))
     return rows

@@ -62,8 +62,8 @@ def main():
         shutil.rmtree(work, ignore_errors=True)
     missed = found.pop("missed", [])
     for what, figure, goal, floor, verdict in goals.reached(found):
-        say(f"{verdict:16} {what}: {tables.number(figure)} (goal {tables.number(goal)}, floor {tables.number(floor)})")
-        missed += [f"{what}: {tables.number(figure)}"] if args.floors and verdict == "below the floor" else []
+        say(f"{verdict:20} {what}: {tables.number(figure)} (goal {tables.number(goal)}, floor {tables.number(floor)})")
+        missed += [f"{what}: {tables.number(figure)}"] if args.floors and verdict == "worse than the floor" else []
     if args.json:
         # What was measured before stays, so that the parts can be measured one by one.
         found = (json.loads(args.json.read_text()) if args.json.exists() else {}) | found
@@ -155,7 +155,7 @@ def arguments():
     parser.add_argument("--idle-protocols", type=words, default=["h1", "h1s"], help="of h1 and h1s")
     parser.add_argument("--count-cases", type=words, default=counts.CASES, help="KIND:PROTOCOL:SIZE whose calls and instructions count")
     parser.add_argument("--functions", type=int, default=0, help="print so many functions with the most instructions")
-    parser.add_argument("--floors", action="store_true", help="fail when a figure is below its floor (goals.py)")
+    parser.add_argument("--floors", action="store_true", help="fail when a figure is worse than its floor (goals.py)")
     parser.add_argument("--json", type=pathlib.Path, help="add the figures to this file")
     parser.add_argument("--docs", type=pathlib.Path, help="write the tables into this page, between its markers")
     parser.add_argument("--directory", type=pathlib.Path, help="where the ledgers are written, instead of the temporary directory")

@@ -61,6 +61,9 @@ def ratio(figure):
 def figures_machine(found):
     yield (f"{found['day']}: {found['cpus']} virtual CPUs ({found['cpu']}), Linux {found['kernel']}, "
            f"load average {found['load']} at the start.")
+    if found["load"] > 2:
+        yield ("**Other work kept the machine busy: the proxies were not saturated, ratios are too high, and whatever depends on the "
+               "clock (latency, ledger entries a second) is much worse than it is on an idle one.**")
 
 
 def figures_requests(found):

@@ -25,16 +25,10 @@ FINE = {"OK", "INFO", "DEBUG"}
 
 
 def measure(byline, work, say):
-    out = work / "testssl.json"
-    said = subprocess.run(
-        [tool("testssl"), "--quiet", "--color", "0", "--warnings", "off", "--openssl-timeout", "10",
-         "--openssl", tool("openssl"), "--add-ca", work / "ca.pem", "--jsonfile", out, f"localhost:{byline.tls}"],
-        capture_output=True, text=True, timeout=900, cwd=work, stdin=subprocess.DEVNULL)
-    if not out.exists():
-        raise Invalid(f"testssl wrote nothing: {said.stdout[-1000:]}{said.stderr[-1000:]}")
-    findings = json.loads(out.read_text())
-    if len(findings) < 100:
-        raise Invalid(f"testssl looked at {len(findings)} things only: {said.stdout[-1000:]}")
+    findings = testssl(byline, work)
+    if any(unknown(finding) for finding in findings):
+        say("testssl could not check everything: again")
+        findings = testssl(byline, work)
     worse = [finding for finding in findings if finding["severity"] not in FINE]
     say(f"testssl: {len(findings)} findings, {len(worse)} worse than OK")
     rows = []
@@ -44,6 +38,26 @@ def measure(byline, work, say):
         rows.append({"id": finding["id"], "severity": finding["severity"], "finding": finding["finding"], "allowed": reason})
         say(f"  {finding['severity']:8} {finding['id']:26} {finding['finding'][:70]} {'(' + reason + ')' if reason else ''}")
     return {"count": len(findings), "worse": rows}
+
+
+def testssl(byline, work):
+    out = work / "testssl.json"
+    out.unlink(missing_ok=True)
+    said = subprocess.run(
+        [tool("testssl"), "--quiet", "--color", "0", "--warnings", "off", "--openssl-timeout", "30",
+         "--openssl", tool("openssl"), "--add-ca", work / "ca.pem", "--jsonfile", out, f"localhost:{byline.tls}"],
+        capture_output=True, text=True, timeout=1800, cwd=work, stdin=subprocess.DEVNULL)
+    if not out.exists():
+        raise Invalid(f"testssl wrote nothing: {said.stdout[-1000:]}{said.stderr[-1000:]}")
+    findings = json.loads(out.read_text())
+    if len(findings) < 100:
+        raise Invalid(f"testssl looked at {len(findings)} things only: {said.stdout[-1000:]}")
+    return findings
+
+
+def unknown(finding):
+    """A check that could not be made, on a busy machine for example."""
+    return finding["severity"] == "WARN" and finding["id"] not in ALLOWED
 
 
 def missed(found):

@@ -152,12 +152,15 @@ class Program(parts.Process):
 
     def wait_for(self, port):
         def listens():
-            if self.child.poll() is not None:
-                raise Invalid(f"{self.name} ended: {self.last_words()}")
+            self.check_alive()
             parts.socket.create_connection(("127.0.0.1", port), 1).close()
             return True
 
         wait_until(f"{self.name} on port {port}", listens)
+
+    def check_alive(self):
+        if self.child.poll() is not None:
+            raise Invalid(f"{self.name} ended: {self.last_words()}")
 
     def last_words(self):
         return self.said.read_text(errors="replace")[-2000:]
@@ -173,8 +176,7 @@ class Program(parts.Process):
 
     def cpu_since(self, before):
         """CPU seconds since an earlier answer of `cpu_seconds`; fails if the program has ended."""
-        if self.child.poll() is not None:
-            raise Invalid(f"{self.name} ended under load: {self.last_words()}")
+        self.check_alive()
         after = self.cpu_seconds()
         # Per-thread figures are exact but forget threads that ended; ticks remember them, to 10 ms.
         return max(after[0] - before[0], after[1] - before[1] - 2 / TICKS)
@@ -271,8 +273,12 @@ class Stage:
         conf.write_text(BYLINE.format(work=self.work, name=name, plain=plain, tls=tls, admin=admin, origin=self.origin,
                                       threads=threads, more=more))
         proxy = self.proxy(name, [*wrap, binary, "serve", "--config", conf, "--offline"], plain, tls, cpu)
-        ready = f"http://127.0.0.1:{admin}/readyz"
-        wait_until(f"{name} to be ready", lambda: parts.fetch(ready)[0] == 200, patience)
+
+        def ready():
+            proxy.process.check_alive()
+            return parts.fetch(f"http://127.0.0.1:{admin}/readyz")[0] == 200
+
+        wait_until(f"{name} to be ready", ready, patience)
         proxy.binary, proxy.admin, proxy.ledger = binary, admin, self.work / f"{name}-state" / "ledger"
         return proxy
 

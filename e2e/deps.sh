@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # program=package, where the program tells whether the package is needed.
-test_tools=(cc=gcc c++=g++ nginx=nginx-light wget=wget curl=curl openssl=openssl chromium=chromium prometheus=prometheus
+test_tools=(cc=gcc "c++=g++" nginx=nginx-light wget=wget curl=curl openssl=openssl chromium=chromium prometheus=prometheus
   promtool=prometheus shellcheck=shellcheck wrk=wrk git=git h2load=nghttp2-client strace=strace valgrind=valgrind)
 bench_tools=(nginx=nginx-light haproxy=haproxy wrk=wrk h2load=nghttp2-client openssl=openssl taskset=util-linux
   strace=strace valgrind=valgrind slowhttptest=slowhttptest testssl=testssl.sh cmake=cmake pkg-config=pkg-config)

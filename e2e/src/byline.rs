@@ -2,14 +2,16 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -74,6 +76,8 @@ pub struct Setup {
     state: Option<PathBuf>,
     files: Vec<(String, String)>,
     wrapper: Vec<String>,
+    held: bool,
+    own_program: bool,
 }
 
 /// A process in front of this upstream URL, with flags alone; policy and configuration may follow.
@@ -98,7 +102,21 @@ impl Setup {
             state: None,
             files: Vec::new(),
             wrapper: Vec::new(),
+            held: false,
+            own_program: false,
         }
+    }
+
+    /// The test opens the listening sockets and passes them to the process, as systemd does for a socket unit.
+    pub fn with_sockets_held(mut self) -> Setup {
+        self.held = true;
+        self
+    }
+
+    /// The process is started from a copy of the binary that is this test's own: [`Byline::program`].
+    pub fn with_own_program(mut self) -> Setup {
+        self.own_program = true;
+        self
     }
 
     /// The text of `policy.toml`.
@@ -197,6 +215,20 @@ impl Setup {
         }
         arguments.push("--offline".to_owned());
         arguments.extend(self.arguments);
+        let program = if self.own_program { dir.path().join("byline") } else { binary().to_owned() };
+        if self.own_program {
+            std::fs::copy(binary(), &program).expect("a copy of the binary");
+        }
+        let held = if self.held {
+            let with_tls = self.config.as_ref().is_some_and(|config| config.contains("{tls}"));
+            let wanted = [("http", listen, true), ("https", tls, with_tls), ("admin", admin, true)];
+            let wanted = wanted.into_iter().filter(|(.., wanted)| *wanted);
+            wanted
+                .map(|(name, at, _)| (name.to_owned(), TcpListener::bind(at).expect("our own port")))
+                .collect()
+        } else {
+            Vec::new()
+        };
         let dir_name = dir.path().display().to_string();
         let environment =
             self.environment.into_iter().map(|(name, value)| (name, value.replace("{dir}", &dir_name)));
@@ -209,7 +241,9 @@ impl Setup {
             arguments,
             environment: environment.collect(),
             wrapper: self.wrapper.iter().map(|word| word.replace("{dir}", &dir_name)).collect(),
-            child: None,
+            program,
+            held,
+            running: None,
             words: Arc::default(),
             _ports: ports,
             _dir: dir,
@@ -232,18 +266,56 @@ pub struct Byline {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
-    child: Option<Child>,
+    /// The binary that it was started from.
+    pub program: PathBuf,
+    /// Listening sockets that the test passes to it, with their names.
+    pub held: Vec<(String, TcpListener)>,
+    running: Option<Running>,
     words: Arc<Mutex<String>>,
     _ports: [Port; 3],
     _dir: TempDir,
+}
+
+/// A live process: one that was started here, or one that took over from it.
+enum Running {
+    Child(Child),
+    Successor(Pid),
+}
+
+impl Running {
+    fn id(&self) -> u32 {
+        match self {
+            Running::Child(child) => child.id(),
+            Running::Successor(pid) => pid.as_raw_pid() as u32,
+        }
+    }
+
+    fn try_wait(&mut self) -> Option<ExitStatus> {
+        match self {
+            Running::Child(child) => child.try_wait().expect("our own child"),
+            Running::Successor(pid) => {
+                // Ours once its predecessor is gone; until then it is not to be waited for.
+                let (_, status) = waitpid(Some(*pid), WaitOptions::NOHANG).ok()??;
+                Some(ExitStatus::from_raw(status.as_raw()))
+            }
+        }
+    }
+
+    fn kill(mut self) {
+        let pid = Pid::from_raw(self.id() as i32).expect("a process id is not zero");
+        let _ = kill_process(pid, Signal::KILL);
+        wait::until("the end of a killed process", PATIENCE, || self.try_wait());
+    }
 }
 
 impl Byline {
     /// Starts the process without waiting for it.
     pub fn launch(&mut self) {
         // Each link of the chain becomes the next: the process id is byline's in the end.
-        let mut chain = self.wrapper.iter().map(OsString::from).chain([binary().into()]);
-        let mut child = Command::new(chain.next().expect("the binary at least"))
+        let mut chain = self.wrapper.iter().map(OsString::from).chain([self.program.clone().into()]);
+        let mut command = Command::new(chain.next().expect("the binary at least"));
+        let _passed = self.pass_sockets(&mut command);
+        let mut child = command
             .args(chain)
             .args(&self.arguments)
             .envs(self.environment.iter().cloned())
@@ -254,14 +326,34 @@ impl Byline {
             .expect("byline starts");
         collect(child.stdout.take().expect("a piped stdout"), &self.words);
         collect(child.stderr.take().expect("a piped stderr"), &self.words);
-        self.child = Some(child);
+        self.running = Some(Running::Child(child));
+    }
+
+    /// Has a shell put the held sockets where systemd does: from descriptor 3 up, with the process's own id beside them.
+    fn pass_sockets(&self, command: &mut Command) -> Vec<OwnedFd> {
+        if self.held.is_empty() {
+            return Vec::new();
+        }
+        let (mut script, mut passed) = (String::new(), Vec::new());
+        for (index, (_, socket)) in self.held.iter().enumerate() {
+            let copy = rustix::io::fcntl_dupfd_cloexec(socket, 100).expect("a descriptor above 100");
+            rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).expect("our own descriptor");
+            script += &format!("exec {}<&{1} {1}<&-; ", index + 3, copy.as_raw_fd());
+            passed.push(copy);
+        }
+        script += "export LISTEN_PID=$$; exec \"$0\" \"$@\"";
+        let names: Vec<&str> = self.held.iter().map(|(name, _)| name.as_str()).collect();
+        let program = std::mem::replace(command, Command::new("bash"));
+        command.arg("-c").arg(script).arg(program.get_program());
+        command.env("LISTEN_FDS", passed.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+        passed
     }
 
     /// Waits until `/readyz` says yes.
     pub fn wait_ready(&mut self) {
         let start = Instant::now();
         while self.admin_status("/readyz") != Some(200) {
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            let ended = self.running.as_mut().and_then(Running::try_wait);
             assert!(ended.is_none(), "byline ended at its start, {ended:?}:\n{}", self.words());
             assert!(start.elapsed() < PATIENCE, "byline is not ready:\n{}", self.words());
             thread::sleep(Duration::from_millis(3));
@@ -275,7 +367,7 @@ impl Byline {
 
     /// The process id.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("a started process").id()
+        self.running.as_ref().expect("a started process").id()
     }
 
     fn signal(&self, signal: Signal) {
@@ -293,17 +385,37 @@ impl Byline {
         self.signal(Signal::HUP);
     }
 
+    /// Asks it to start its successor.
+    pub fn ask_for_upgrade(&self) {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("Linux 3.4 or newer");
+        self.signal(Signal::USR2);
+    }
+
+    /// Asks it to start its successor, and follows that one as soon as it serves. The old process is what is given back.
+    pub fn upgrade(&mut self) -> Predecessor {
+        const STARTED: &str = "leaving the rest to it process=";
+        let before = self.words().matches(STARTED).count();
+        self.ask_for_upgrade();
+        let successor = wait::until("a successor", PATIENCE, || {
+            let words = self.words();
+            let (_, process) =
+                words.rsplit_once(STARTED).filter(|_| words.matches(STARTED).count() > before)?;
+            process.split_whitespace().next()?.parse().ok()
+        });
+        let successor = Running::Successor(Pid::from_raw(successor).expect("not zero"));
+        Predecessor(self.running.replace(successor))
+    }
+
     /// Waits for its end.
     pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
-        let mut child = self.child.take().expect("a started process");
+        let mut running = self.running.take().expect("a started process");
         let start = Instant::now();
         loop {
-            if let Some(status) = child.try_wait().expect("our own child") {
+            if let Some(status) = running.try_wait() {
                 return status;
             }
             if start.elapsed() > limit {
-                let _ = child.kill();
-                let _ = child.wait();
+                running.kill();
                 panic!("byline did not end within {limit:?}:\n{}", self.words());
             }
             thread::sleep(Duration::from_millis(3));
@@ -319,9 +431,8 @@ impl Byline {
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
+        if let Some(running) = self.running.take() {
+            running.kill();
         }
     }
 
@@ -333,7 +444,7 @@ impl Byline {
 
     /// Whether the process is still there.
     pub fn alive(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.running.as_mut().is_some_and(|running| running.try_wait().is_none())
     }
 
     /// A connection to the plain listener.
@@ -449,6 +560,33 @@ impl Byline {
         let said = run(all);
         assert_eq!(said.code, 0, "statement: {}", said.err);
         serde_json::from_str(&said.out).expect("a statement is JSON")
+    }
+}
+
+/// A process that has a successor, killed when the value goes.
+pub struct Predecessor(Option<Running>);
+
+impl Predecessor {
+    /// Whether it is still there.
+    pub fn alive(&mut self) -> bool {
+        self.0.as_mut().is_some_and(|running| running.try_wait().is_none())
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub fn ended(mut self) {
+        let mut running = self.0.take().expect("a process");
+        let status = wait::until("the end of the old process", PATIENCE, || running.try_wait());
+        assert!(status.success(), "the old process ended with {status}");
+    }
+}
+
+impl Drop for Predecessor {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.0.take()
+            && running.try_wait().is_none()
+        {
+            running.kill();
+        }
     }
 }
 

@@ -212,6 +212,15 @@ impl Client {
         }
     }
 
+    /// Whether the peer has closed, or is about to: nothing else can be in the way between two answers.
+    pub fn has_ended(&self) -> bool {
+        let tcp = self.reader.stream.tcp();
+        tcp.set_nonblocking(true).expect("a TCP socket");
+        let seen = tcp.peek(&mut [0]);
+        tcp.set_nonblocking(false).expect("a TCP socket");
+        !seen.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Whether the peer closes without sending anything more.
     pub fn closed(&mut self) -> bool {
         self.reader.some().is_ok_and(|bytes| bytes.is_empty())

@@ -2,7 +2,7 @@
 //! a well-behaved library would never send.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -22,6 +22,11 @@ use crate::wait::PATIENCE;
 /// Blocks on one future, with the harness's patience.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime().block_on(async { timeout(PATIENCE, future).await.expect("an h2 answer in time") })
+}
+
+/// Blocks on one future, however long it takes.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    runtime().block_on(future)
 }
 
 fn runtime() -> Runtime {
@@ -51,6 +56,15 @@ impl Connection {
     /// Connects with prior knowledge.
     pub async fn plain(to: SocketAddr) -> io::Result<Connection> {
         let tcp = TcpStream::connect(to).await?;
+        tcp.set_nodelay(true)?;
+        Connection::over(tcp).await
+    }
+
+    /// Connects with prior knowledge from an IPv4 address of one's own.
+    pub async fn plain_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<Connection> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let tcp = socket.connect(to).await?;
         tcp.set_nodelay(true)?;
         Connection::over(tcp).await
     }

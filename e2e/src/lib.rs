@@ -8,6 +8,7 @@ pub mod byline;
 pub mod client;
 pub mod config;
 pub mod h2c;
+pub mod load;
 pub mod origin;
 pub mod ports;
 pub mod tls;
@@ -16,4 +17,5 @@ pub mod wire;
 
 pub use byline::{Byline, before, configured};
 pub use client::{Answer, Client, ask, get};
+pub use load::Load;
 pub use origin::{Origin, Visit};

@@ -46,8 +46,18 @@ impl Authority {
 
     /// Issues a certificate for these names.
     pub fn issue(&self, names: &[&str]) -> Identity {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("valid names");
+        self.sign(CertificateParams::new(owned(names)).expect("valid names"))
+    }
+
+    /// One that was valid in 2020.
+    pub fn expired(&self, names: &[&str]) -> Identity {
+        let mut params = CertificateParams::new(owned(names)).expect("valid names");
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a P-256 key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a signed certificate");
         Identity { chain_pem: certificate.pem(), key_pem: key.serialize_pem(), certificate, key }
@@ -63,6 +73,10 @@ impl Authority {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 impl Identity {

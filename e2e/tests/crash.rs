@@ -14,6 +14,7 @@ mod alone {
     use e2e::wait::{self, PATIENCE};
     use e2e::{Byline, Client, Origin, before, configured, get};
 
+    /// How often the process is killed: 50 times, or as often as `BYLINE_KILLS` says.
     const KILLS: u64 = 50;
 
     /// Crawlers that note every work they have whole, by the token in its path.
@@ -96,14 +97,15 @@ mod alone {
     }
 
     #[test]
-    fn fifty_kills_lose_nothing() {
+    fn kills_lose_nothing() {
+        let kills = std::env::var("BYLINE_KILLS").map_or(KILLS, |n| n.parse().expect("a number"));
         let origin = press();
         let mut byline = before(origin.url()).policy(SHOP).start();
         let asked = Arc::new(AtomicU64::new(0));
         let mut whole: HashSet<String> = HashSet::new();
         // The number of answers after which the process is killed: varied, but the same in every run.
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
-        for round in 0..KILLS {
+        for round in 0..kills {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
@@ -127,7 +129,7 @@ mod alone {
             assert!(counts.len() <= asked, "{} records for {asked} requests", counts.len());
         }
         println!(
-            "{} works were whole at their clients, {} were recorded",
+            "{kills} kills: {} works were whole at their clients, {} were recorded",
             whole.len(),
             tokens(&byline).len()
         );

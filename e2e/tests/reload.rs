@@ -1,13 +1,15 @@
-//! The policy is the live part: a good one takes effect at once, a bad one changes nothing and says why.
+//! Policy and certificates are the live part: good ones take effect at once, bad ones change nothing and say why.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use e2e::config::{RICH, RICH_AGENT, SHOP};
+use e2e::config::{POLICY, RICH, RICH_AGENT, SHOP, TLS_LISTENER};
+use e2e::load::Who;
 use e2e::origin::ok;
+use e2e::tls::{Authority, Identity};
 use e2e::wait::{self, PATIENCE};
-use e2e::{Byline, Client, Origin, before, get};
+use e2e::{Byline, Client, Load, Origin, before, configured, get};
 
 /// Five mistakes of five kinds.
 const BAD: &str = r#"version = 1
@@ -112,39 +114,120 @@ fn a_bad_policy_changes_nothing() {
 
 #[test]
 fn reloads_under_load_fail_nobody() {
-    let origin = Origin::answering(ok("", "x"));
-    let byline = before(origin.url()).policy(SHOP).start();
-    let (done, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<_> = (0..3)
-        .map(|_| {
-            let (done, count, listen) = (done.clone(), count.clone(), byline.listen);
-            std::thread::spawn(move || {
-                let mut client = Client::connect_from(Ipv4Addr::from(RICH), listen);
-                while !done.load(Ordering::Relaxed) {
-                    assert_eq!(client.ask(get("/every/1", RICH_AGENT)).status, 200);
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
+    let origin = Origin::site(|_| ok("", "x"));
+    let authority = Authority::new();
+    let first = authority.issue(&["site.test"]);
+    let text = e2e::config::site(&origin.url(), &format!("{POLICY}{TLS_LISTENER}"));
+    let byline = configured(text)
+        .policy(SHOP)
+        .file("chain.pem", &first.chain_pem)
+        .file("key.pem", &first.key_pem)
+        .start();
+    let mut load = Load::default();
+    load.over_h1(byline.listen, Who::Crawler, None);
+    load.over_h2(byline.listen, Who::Crawler);
+    load.over_h1(byline.tls, Who::Person, Some(authority.client(&["http/1.1"])));
+    // One that comes anew each time, so that handshakes meet reloads.
+    let newcomers = {
+        let (stop, tls, trust) = (Arc::<AtomicBool>::default(), byline.tls, authority.client(&["http/1.1"]));
+        let stopped = Arc::clone(&stop);
+        let newcomer = std::thread::spawn(move || {
+            let mut handshakes = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let mut client = Client::connect_tls(tls, "site.test", Arc::clone(&trust));
+                assert_eq!(client.ask(get("/", "")).status, 200);
+                handshakes += 1;
+            }
+            handshakes
+        });
+        (stop, newcomer)
+    };
     let before = reloads(&byline, "success");
     for round in 0..50 {
-        let policy = SHOP.replace("0.001 USD", if round % 2 == 0 { "0.003 USD" } else { "0.001 USD" });
-        std::fs::write(&byline.policy_file, policy).expect("a writable file");
+        if round % 2 == 0 {
+            let price = if round % 4 == 0 { "0.003 USD" } else { "0.001 USD" };
+            std::fs::write(&byline.policy_file, SHOP.replace("0.001 USD", price)).expect("a writable file");
+        } else {
+            put(&byline, &authority.issue(&["site.test"]));
+        }
         byline.hang_up();
-        let served = count.load(Ordering::Relaxed);
+        let served = load.served();
         wait::until_true("a reload between requests", PATIENCE, || {
-            count.load(Ordering::Relaxed) > served && reloads(&byline, "success") > before + f64::from(round)
+            load.served() > served && reloads(&byline, "success") > before + f64::from(round)
         });
     }
-    done.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.join().expect("no request failed");
-    }
+    newcomers.0.store(true, Ordering::Relaxed);
+    let handshakes = newcomers.1.join().expect("no handshake failed");
+    let crawled: usize = load.end()[..2].iter().map(Vec::len).sum();
+    println!("{crawled} works, {handshakes} handshakes, 50 reloads");
     let records = byline.records();
-    assert_eq!(records.len(), count.load(Ordering::Relaxed));
+    assert_eq!(records.len(), crawled);
     assert!(
         records.iter().all(|r| r["amount_nano"] == r["price_nano"]),
         "a price of another policy was charged"
     );
+}
+
+/// Where the configuration has the certificate.
+fn put(byline: &Byline, identity: &Identity) {
+    let dir = byline.policy_file.parent().expect("a directory");
+    std::fs::write(dir.join("chain.pem"), &identity.chain_pem).expect("a writable file");
+    std::fs::write(dir.join("key.pem"), &identity.key_pem).expect("a writable file");
+}
+
+fn with_tls(origin: &Origin, identity: &Identity) -> Byline {
+    let text = e2e::config::site(&origin.url(), &format!("{POLICY}{TLS_LISTENER}"));
+    let setup = configured(text).policy(SHOP);
+    setup.file("chain.pem", &identity.chain_pem).file("key.pem", &identity.key_pem).start()
+}
+
+#[test]
+fn a_new_certificate_is_for_new_connections_and_ends_no_open_one() {
+    let origin = Origin::answering(ok("", "x"));
+    let (old, new) = (Authority::new(), Authority::new());
+    let byline = with_tls(&origin, &old.issue(&["site.test"]));
+    let mut open = Client::connect_tls(byline.tls, "site.test", old.client(&["http/1.1"]));
+    assert_eq!(open.ask(get("/", "")).status, 200);
+    let before = reloads(&byline, "success");
+    put(&byline, &new.issue(&["site.test"]));
+    byline.hang_up();
+    wait::until_true("the reload", PATIENCE, || reloads(&byline, "success") > before);
+    let mut fresh = Client::connect_tls(byline.tls, "site.test", new.client(&["http/1.1"]));
+    assert_eq!(fresh.ask(get("/", "")).status, 200);
+    assert!(Client::try_connect_tls(byline.tls, "site.test", old.client(&["http/1.1"])).is_err());
+    assert_eq!(open.ask(get("/", "")).status, 200);
+}
+
+#[test]
+fn a_bad_certificate_changes_nothing() {
+    let origin = Origin::answering(ok("", "x"));
+    let authority = Authority::new();
+    let (good, other) = (authority.issue(&["site.test"]), authority.issue(&["site.test"]));
+    let byline = with_tls(&origin, &good);
+    let expired = authority.expired(&["site.test"]);
+    let bad = [
+        (&*good.chain_pem, &*other.key_pem, "key.pem:1: this key does not belong"),
+        (&*expired.chain_pem, &*expired.key_pem, "chain.pem:1: this certificate expired on 2021-01-01"),
+        ("-----BEGIN CERTIFICATE-----\nMII", &*other.key_pem, "chain.pem:1: "),
+        (&*other.chain_pem, "no key", "key.pem:1: there is no private key"),
+    ];
+    for (chain, key, why) in bad {
+        let failures = reloads(&byline, "failure");
+        let dir = byline.policy_file.parent().expect("a directory");
+        std::fs::write(dir.join("chain.pem"), chain).expect("a writable file");
+        std::fs::write(dir.join("key.pem"), key).expect("a writable file");
+        // All or nothing: a good policy beside a bad certificate does not take effect either.
+        std::fs::write(&byline.policy_file, SHOP.replace("/drafts/**", "/free/**")).expect("a writable file");
+        byline.hang_up();
+        wait::until_true("the failure is counted", PATIENCE, || reloads(&byline, "failure") > failures);
+        wait::until_true(why, PATIENCE, || byline.words().contains(why));
+        assert_eq!((status(&byline, "/drafts/1"), status(&byline, "/free/1")), (403, 200));
+        let mut client = Client::connect_tls(byline.tls, "site.test", authority.client(&["http/1.1"]));
+        assert_eq!(client.ask(get("/", "")).status, 200, "{why}");
+    }
+    put(&byline, &other);
+    let before = reloads(&byline, "success");
+    byline.hang_up();
+    wait::until_true("the mended one", PATIENCE, || reloads(&byline, "success") > before);
+    assert_eq!((status(&byline, "/drafts/1"), status(&byline, "/free/1")), (200, 403));
 }

@@ -121,8 +121,8 @@ fn metrics_text(admin: &Admin) -> Response<Full<Bytes>> {
 }
 
 fn ledger_figures(shared: &Shared) -> LedgerFigures {
-    let stats = shared.ledger.appender.stats();
-    let state = match shared.ledger.appender.status() {
+    let stats = shared.ledger.stats();
+    let state = match shared.ledger.status() {
         ledger::Status::Ready => LedgerState::Ready,
         ledger::Status::Paused { .. } => LedgerState::Paused,
         ledger::Status::Poisoned { .. } | ledger::Status::Closed => LedgerState::Poisoned,
@@ -150,7 +150,7 @@ fn readiness(admin: &Admin) -> Response<Full<Bytes>> {
         problems.push("stopping".to_owned());
     }
     let mut notes = String::new();
-    match shared.ledger.appender.status() {
+    match shared.ledger.status() {
         ledger::Status::Ready => notes.push_str("ledger: ready\n"),
         ledger::Status::Paused { reason, .. } => notes.push_str(&format!("ledger: paused ({reason})\n")),
         ledger::Status::Poisoned { reason } => problems.push(format!("ledger: stopped for good ({reason})")),

@@ -4,6 +4,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,12 +24,41 @@ pub(crate) struct ClientIo {
     stream: TcpStream,
     prefix: BytesMut,
     write_silence: Silence,
+    activity: Arc<Activity>,
+}
+
+/// How often a connection has moved, for whoever wants to know that it does not. hyper wants what it upgrades to be able
+/// to change threads, though here nothing does: so it is shared as if it could.
+#[derive(Default)]
+pub(crate) struct Activity(AtomicU32);
+
+impl Activity {
+    fn moved(&self) {
+        // One thread writes, so nothing is lost between the two.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Waits until nothing has moved for the limit.
+    pub(crate) async fn ceased(&self, limit: Duration) {
+        loop {
+            let seen = self.0.load(Ordering::Relaxed);
+            tokio::time::sleep(limit).await;
+            if self.0.load(Ordering::Relaxed) == seen {
+                return;
+            }
+        }
+    }
 }
 
 impl ClientIo {
     /// `stall`: how long a write may wait for the client to read.
     pub(crate) fn new(stream: TcpStream, stall: Duration) -> ClientIo {
-        ClientIo { stream, prefix: BytesMut::new(), write_silence: Silence::new(stall) }
+        let (prefix, activity) = Default::default();
+        ClientIo { stream, prefix, write_silence: Silence::new(stall), activity }
+    }
+
+    pub(crate) fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
     }
 
     /// Tells a client that it has too many connections, as far as that goes without waiting for it.
@@ -81,7 +112,11 @@ impl AsyncRead for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.prefix.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
+            let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+            if read.is_ready() {
+                this.activity.moved();
+            }
+            return read;
         }
         let length = this.prefix.len().min(buf.remaining());
         buf.put_slice(&this.prefix.split_to(length));
@@ -96,6 +131,9 @@ impl AsyncWrite for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        if written.is_ready() {
+            this.activity.moved();
+        }
         this.write_silence.limit_write(cx, written)
     }
 
@@ -106,6 +144,9 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        if written.is_ready() {
+            this.activity.moved();
+        }
         this.write_silence.limit_write(cx, written)
     }
 

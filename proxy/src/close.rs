@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::closer::{self, Answer, Ended};
 use crate::error::FetchError;
 use crate::shared;
-use crate::worker::Worker;
+use crate::worker::{MeteredGuard, Worker};
 
 /// The status in the record of a fetch whose client left before a response head: nobody was sent one.
 const CLIENT_LEFT: u16 = 499;
@@ -44,6 +44,7 @@ pub(crate) struct OpenFetch {
     terms: Option<Terms>,
     response: ResponseFacts,
     meter: Option<Meter>,
+    _metered: MeteredGuard,
 }
 
 /// How a fetch will be recorded.
@@ -131,6 +132,7 @@ impl OpenFetch {
             terms: None,
             response: ResponseFacts { status: CLIENT_LEFT, ..ResponseFacts::default() },
             meter: None,
+            _metered: worker.metered_begins(),
         }
     }
 

@@ -77,7 +77,7 @@ impl Closer {
     }
 
     /// Measures, rates and appends what has ended.
-    fn append_ended(&self) {
+    pub(crate) fn append_ended(&self) {
         let ended = std::mem::take(&mut *self.ended.borrow_mut());
         if ended.is_empty() {
             return;
@@ -121,7 +121,7 @@ impl Closer {
                 };
                 (slot, entry, Box::new(ack) as ledger::Ack)
             });
-        self.shared.ledger.appender.append_all(entries);
+        self.shared.ledger.append_all(entries);
     }
 }
 

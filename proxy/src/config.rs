@@ -3,6 +3,7 @@
 //! A text is read key by key, so that every problem is reported at once with its place, and becomes a [`Config`], which is
 //! all that the rest of the code sees. Flags win over the file.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,9 +19,27 @@ use crate::upstream::{Origin, UpstreamTimeouts};
 /// Where to accept clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
-    pub(crate) address: SocketAddr,
+    pub(crate) place: ListenAt,
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) proxy_protocol: bool,
+}
+
+/// Where a listener's socket comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ListenAt {
+    /// Bound to this address, unless a socket was passed that is.
+    Address(SocketAddr),
+    /// All sockets that the service manager passes under this name.
+    Named(String),
+}
+
+impl fmt::Display for ListenAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAt::Address(address) => address.fmt(f),
+            ListenAt::Named(name) => name.fmt(f),
+        }
+    }
 }
 
 /// A certificate chain and its key, PEM.
@@ -47,6 +66,8 @@ pub(crate) struct Timeouts {
     pub(crate) upstream: UpstreamTimeouts,
     pub(crate) lame_duck: Duration,
     pub(crate) drain: Duration,
+    pub(crate) drain_tunnels: Duration,
+    pub(crate) successor: Duration,
 }
 
 /// Size and number limits; see docs/limits.md.
@@ -229,6 +250,8 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
             },
             lame_duck: table.duration("lame_duck", secs(0)),
             drain: table.duration("drain", secs(30)),
+            drain_tunnels: table.duration("drain_tunnels", secs(5)),
+            successor: table.duration("successor", secs(30)),
         }),
         limits: section(&top, "limits", "`[limits]`", limits),
         ledger: section(&top, "ledger", "`[ledger]`", |table| LedgerSettings {
@@ -300,12 +323,12 @@ fn section<T>(
 }
 
 fn listeners(top: &Table<'_, '_, '_>, overrides: &Overrides) -> Vec<Listener> {
-    let plain = |address| Listener { address, tls: None, proxy_protocol: false };
+    let plain = |address| Listener { place: ListenAt::Address(address), tls: None, proxy_protocol: false };
     let mut listeners: Vec<Listener> =
         top.address(top.fields.string("listen")).map(plain).into_iter().collect();
     for fields in top.fields.tables("listener", "`[[listener]]`") {
         let table = Table { report: top.report, fields };
-        let address = table.address(table.fields.required("address", "write address = \"0.0.0.0:443\""));
+        let place = listen_at(&table);
         let tls = match (table.path("certificate"), table.path("key")) {
             (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
             (None, None) => None,
@@ -317,12 +340,29 @@ fn listeners(top: &Table<'_, '_, '_>, overrides: &Overrides) -> Vec<Listener> {
         };
         let proxy_protocol = table.flag("proxy_protocol", false);
         table.fields.finish();
-        listeners.extend(address.map(|address| Listener { address, tls, proxy_protocol }));
+        listeners.extend(place.map(|place| Listener { place, tls, proxy_protocol }));
     }
     match overrides.listen {
         Some(address) => vec![plain(address)],
         None if listeners.is_empty() => vec![plain(SocketAddr::from(([127, 0, 0, 1], 8080)))],
         None => listeners,
+    }
+}
+
+fn listen_at(table: &Table<'_, '_, '_>) -> Option<ListenAt> {
+    let (address, socket) = (table.fields.string("address"), table.fields.string("socket"));
+    let help = "write address = \"0.0.0.0:443\", or socket = \"NAME\" for what the service manager passes";
+    match (address, socket) {
+        (Some(address), None) => table.address(Some(address)).map(ListenAt::Address),
+        (None, Some(name)) => Some(ListenAt::Named(name.value)),
+        (None, None) => {
+            table.report.error_help(table.fields.place, "`[[listener]]` says not where to listen", help);
+            None
+        }
+        (Some(_), Some(name)) => {
+            table.report.error_help(name.place, "`address` and `socket` exclude each other", help);
+            None
+        }
     }
 }
 

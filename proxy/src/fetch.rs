@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    USER_AGENT,
 };
 use http::{Request, Response, StatusCode, request, response};
 use http_body::Body as _;
@@ -68,7 +69,8 @@ impl NamedSite {
 pub(crate) async fn handle(worker: &Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
     let mut origin_time = None;
-    let (class, response) = match admit_and_forward(worker, peer, request, &mut origin_time).await {
+    let multiplexed = request.version() >= http::Version::HTTP_2;
+    let (class, mut response) = match admit_and_forward(worker, peer, request, &mut origin_time).await {
         Ok(answer) => answer,
         Err(error) => {
             if let Some(kind) = error.origin_failure() {
@@ -86,6 +88,10 @@ pub(crate) async fn handle(worker: &Rc<Worker>, peer: Peer, request: Request<Inc
     let total = started.elapsed();
     let added = origin_time.map(|origin| total.saturating_sub(origin));
     worker.shared.telemetry.request(class, response.status().as_u16(), total, added);
+    // A client that is told need not find out by a request that nobody reads.
+    if worker.is_draining() && !multiplexed && !response.headers().contains_key(CONNECTION) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -182,6 +188,8 @@ async fn metered(
     origin_time: &mut Option<Duration>,
 ) -> Result<Answer, FetchError> {
     let shared = &worker.shared;
+    let _deciding = worker.metered_begins();
+    shared.ledger.arrived(shared.options.ledger_patience(), shared.options.limits.requests / 2).await;
     let evidence = shared.identity.gather(&row, client).await;
     let crawler = policy::identify(row, evidence);
     let work = work(&policy, peer, target, &head)?;
@@ -315,7 +323,7 @@ fn switch_protocols(
     let permit = permit.map_err(|_| FetchError::Overloaded { limit: Limit::Connections })?;
     let client = worker.shared.clients.enter(peer.address, peer.trusted);
     let client = client.map_err(|limit| FetchError::Overloaded { limit })?;
-    let tunnel = (worker.connection_begins(permit), client);
+    let tunnel = (worker.tunnel_begins(permit), client);
     let limit = worker.shared.options.timeouts.tunnel_silence;
     tokio::task::spawn_local(async move {
         let _tunnel = tunnel;

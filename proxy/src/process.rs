@@ -1,9 +1,11 @@
 //! The process: what starts before the first request, changes while it serves, and ends after the last.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,16 +22,23 @@ use crate::admin;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::evidence::{Identity, IdentityOptions};
+use crate::handover::{Predecessor, Successor, SuccessorError};
+use crate::listen::{self, Bound, Passed};
 use crate::memory::Memory;
 use crate::policy_file::{self, PolicyFileError};
 use crate::reverse::Sites;
-use crate::server::{self, Bound, Phase};
+use crate::server::{self, Phase};
 use crate::shared::{self, HoldBudget, LedgerDoor, Options, PeerWatch, Shared, TokenBucket};
+use crate::tls::{Certificate, TlsFileError};
 use crate::upstream;
 use crate::worker::Worker;
 
 /// How often sums that are over are written, and an unrecorded policy is tried again.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a process that took over waits for the ledger's lock when its predecessor is gone.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Sums that are handed to the ledger together.
 const SUMS_AT_ONCE: usize = 256;
@@ -42,17 +51,37 @@ pub(crate) struct Process {
     /// Where operations look.
     pub(crate) admin: SocketAddr,
     policy: PolicyPlace,
+    certificates: Vec<Arc<Certificate>>,
+    sockets: Sockets,
     phase: watch::Sender<Phase>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<WorkerThread>,
     control: JoinHandle<()>,
-    ledger: Ledger,
+    /// Tells the control thread that a successor has the admin listener.
+    admin_goes: watch::Sender<bool>,
+    /// Hears from the control thread that the last sums are written.
+    sums_written: mpsc::Receiver<()>,
+    ledger: Arc<Mutex<Option<Ledger>>>,
     lame_duck: Duration,
+}
+
+/// What a successor gets.
+struct Sockets {
+    listeners: Arc<Vec<Bound>>,
+    admin: TcpListener,
+    /// What the configuration calls it.
+    admin_name: String,
+}
+
+struct WorkerThread {
+    thread: JoinHandle<()>,
+    /// Hears when none of its connections needs the ledger any more.
+    metered: mpsc::Receiver<()>,
 }
 
 /// Where the policy comes from at each reload.
 #[derive(Clone, Debug)]
 struct PolicyPlace {
-    path: Option<std::path::PathBuf>,
+    path: Option<PathBuf>,
     mode: Option<Mode>,
     reloading: Arc<Mutex<()>>,
 }
@@ -62,46 +91,56 @@ struct PolicyPlace {
 pub(crate) enum ReloadError {
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
+    #[error(transparent)]
+    Certificate(#[from] TlsFileError),
     #[error("the policy could not be recorded in the ledger: {why}")]
     Unrecorded { why: String },
 }
 
 /// Starts everything: policy, ledger, listeners, threads. When this returns, requests are answered.
 pub(crate) fn start(config: Config) -> anyhow::Result<Process> {
+    start_with(config, Passed::nothing(), None)
+}
+
+/// The same with sockets that were passed, and perhaps a process to take over from: then all that can fail is done before
+/// it is told to go, people are served at once, and fetches of crawlers wait until it has closed the ledger.
+pub(crate) fn start_with(
+    config: Config,
+    mut passed: Passed,
+    predecessor: Option<Predecessor>,
+) -> anyhow::Result<Process> {
     let (policy, warnings) = policy_file::load(config.policy.as_deref(), config.mode)?;
     for warning in &warnings {
         warn!("{warning}");
     }
-    let listeners = config.listeners.iter().map(server::bind).collect::<anyhow::Result<Vec<Bound>>>()?;
-    let listeners = Arc::new(listeners);
-    let admin_socket = std::net::TcpListener::bind(config.admin)
-        .with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
+    let listeners = Arc::new(passed.bind(&config.listeners)?);
+    let admin_socket = passed.at(config.admin).context("the admin listener")?;
     let admin = admin_socket.local_addr()?;
+    passed.finish()?;
+    let admin_name = config.admin.to_string();
+    let sockets = Sockets { listeners: Arc::clone(&listeners), admin: admin_socket.try_clone()?, admin_name };
+    let certificates = listeners.iter().filter_map(|bound| bound.certificate.clone()).collect();
 
     let source = format!("//{}", config.ledger.origin);
     let derived = Derived::new(&source);
     // Entries that are read at the start count against the budgets that are known by then.
     policy.limits().for_each(|limit| derived.accounts().register(limit));
-    let options = ledger::Options {
-        segment_bytes: config.ledger.segment_bytes.max(ledger::SEGMENT_BYTES_MIN),
-        queue_entries: config.ledger.queue_entries,
-        probe_interval: config.ledger.probe_interval,
-        ..ledger::Options::default()
+    let opener = LedgerOpener {
+        directory: config.state.join("ledger"),
+        options: ledger::Options {
+            segment_bytes: config.ledger.segment_bytes.max(ledger::SEGMENT_BYTES_MIN),
+            queue_entries: config.ledger.queue_entries,
+            probe_interval: config.ledger.probe_interval,
+            ..ledger::Options::default()
+        },
+        derived: Arc::clone(&derived),
     };
-    let directory = config.state.join("ledger");
-    let observer = Box::new(LedgerObserver(Arc::clone(&derived)));
-    let (ledger, appender) = Ledger::open_dir(&directory, options, observer)
-        .with_context(|| format!("cannot open the ledger in {}", directory.display()))?;
-    let found = ledger.recovery();
-    info!(
-        entries = found.checkpoint.size,
-        clean = found.clean,
-        cut_bytes = found.cut_bytes,
-        replayed = found.replayed,
-        "ledger open"
-    );
-    for note in &found.notes {
-        warn!(%note, "ledger");
+    let door = LedgerDoor::awaiting(source);
+    let ledger = Arc::<Mutex<Option<Ledger>>>::default();
+    if predecessor.is_none() {
+        let (open, appender) = opener.open()?;
+        *lock(&ledger) = Some(open);
+        door.lead_to(Ok(appender));
     }
 
     let telemetry = Arc::new(Telemetry::new(env!("CARGO_PKG_VERSION")));
@@ -126,7 +165,7 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Process> {
         },
         sites: Sites::new(config.sites),
         policy: ArcSwap::from_pointee(policy),
-        ledger: LedgerDoor { appender, source, policy_recorded: AtomicBool::new(false) },
+        ledger: door,
         derived,
         rollups: Rollups::new(),
         telemetry,
@@ -143,64 +182,232 @@ pub(crate) fn start(config: Config) -> anyhow::Result<Process> {
     });
     let policy = PolicyPlace { path: config.policy, mode: config.mode, reloading: Arc::default() };
 
+    // A full disk must not keep people from the site: without a recorded policy, only metering waits.
+    if predecessor.is_none() {
+        if let Err(why) = on_this_thread(begin_ledger(&shared)) {
+            error!(%why, "the policy is not recorded yet: nothing is metered until it is");
+        }
+        shared.ledger.open();
+    }
     let (phase, phases) = watch::channel(Phase::Serving);
-    let (ready, first_answer) = std::sync::mpsc::channel();
+    let (admin_goes, admin_stays) = watch::channel(false);
+    let (tell, sums_written) = mpsc::channel();
     let control = std::thread::Builder::new().name("control".into()).spawn({
         let (shared, phases) = (Arc::clone(&shared), phases.clone());
-        move || control(&shared, admin_socket, phases, &ready)
+        move || control(&shared, admin_socket, admin_stays, phases, &tell)
     })?;
-    // A full disk must not keep people from the site: without a recorded policy, only metering waits.
-    match first_answer.recv() {
-        Ok(Ok(())) => {}
-        Ok(Err(why)) => error!(%why, "the policy is not recorded yet: nothing is metered until it is"),
-        Err(_) => anyhow::bail!("the control thread stopped"),
-    }
     let mut threads = Vec::new();
     for number in 0..shared.options.threads {
-        let (shared, listeners, phases) = (Arc::clone(&shared), Arc::clone(&listeners), phases.clone());
-        let work = move || {
-            on_this_thread(async move {
-                server::run(Worker::new(shared), listeners, phases).await;
-            });
-        };
-        threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
+        threads.push(WorkerThread::start(number, &shared, &listeners, &phases)?);
     }
-    let urls = server::urls(&listeners);
+    if let Some(predecessor) = predecessor {
+        predecessor.relieve().context("the process before this one went away")?;
+        let (shared, ledger) = (Arc::clone(&shared), Arc::clone(&ledger));
+        let succeed = move || succeed(predecessor, &opener, &shared, &ledger);
+        std::thread::Builder::new().name("takeover".into()).spawn(succeed)?;
+    }
+    let urls = listen::urls(&listeners);
     let lame_duck = shared.options.timeouts.lame_duck;
-    Ok(Process { shared, urls, admin, policy, phase, threads, control, ledger, lame_duck })
+    Ok(Process {
+        shared,
+        urls,
+        admin,
+        policy,
+        certificates,
+        sockets,
+        phase,
+        threads,
+        control,
+        admin_goes,
+        sums_written,
+        ledger,
+        lame_duck,
+    })
+}
+
+/// What it takes to open the ledger, now or later.
+struct LedgerOpener {
+    directory: PathBuf,
+    options: ledger::Options,
+    derived: Arc<Derived>,
+}
+
+impl LedgerOpener {
+    fn open(&self) -> anyhow::Result<(Ledger, ledger::Appender)> {
+        let observer = Box::new(LedgerObserver(Arc::clone(&self.derived)));
+        let (ledger, appender) = Ledger::open_dir(&self.directory, self.options.clone(), observer)
+            .with_context(|| format!("cannot open the ledger in {}", self.directory.display()))?;
+        let found = ledger.recovery();
+        info!(
+            entries = found.checkpoint.size,
+            clean = found.clean,
+            cut_bytes = found.cut_bytes,
+            replayed = found.replayed,
+            "ledger open"
+        );
+        for note in &found.notes {
+            warn!(%note, "ledger");
+        }
+        Ok((ledger, appender))
+    }
+}
+
+/// Takes the ledger over as soon as the process before this one has closed it.
+fn succeed(
+    predecessor: Predecessor,
+    opener: &LedgerOpener,
+    shared: &Arc<Shared>,
+    place: &Mutex<Option<Ledger>>,
+) {
+    let asked = Instant::now();
+    predecessor.wait_for_the_ledger();
+    let gone = Instant::now();
+    let opened = loop {
+        match opener.open() {
+            // A process that dies lets go of one thing after the other.
+            Err(error)
+                if matches!(error.downcast_ref(), Some(ledger::OpenError::Locked))
+                    && gone.elapsed() < LOCK_PATIENCE =>
+            {
+                std::thread::sleep(LOCK_LOOK_AGAIN);
+            }
+            opened => break opened,
+        }
+    };
+    match opened {
+        Ok((ledger, appender)) => {
+            *lock(place) = Some(ledger);
+            shared.ledger.lead_to(Ok(appender));
+            match on_this_thread(begin_ledger(shared)) {
+                Ok(()) => {
+                    info!(waited_ms = asked.elapsed().as_millis(), "the ledger is ours: metering goes on")
+                }
+                Err(why) => error!(%why, "the policy is not recorded yet: nothing is metered until it is"),
+            }
+        }
+        // People are served without a ledger; a process that ended now would take the site with it.
+        Err(error) => {
+            error!(error = %format!("{error:#}"), "there is no ledger: nothing is metered until a restart");
+            shared.ledger.lead_to(Err(format!("{error:#}").into()));
+        }
+    }
+    shared.ledger.open();
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl WorkerThread {
+    fn start(
+        number: usize,
+        shared: &Arc<Shared>,
+        listeners: &Arc<Vec<Bound>>,
+        phases: &watch::Receiver<Phase>,
+    ) -> std::io::Result<WorkerThread> {
+        let (shared, listeners, phases) = (Arc::clone(shared), Arc::clone(listeners), phases.clone());
+        let (tell, metered) = mpsc::channel();
+        let work = move || {
+            // Whatever is cut at the deadline closes its fetch when this returns, so only then is there an end for sure:
+            // the sender that stays here must outlive it.
+            let early = tell.clone();
+            on_this_thread(async move {
+                let metered = move || {
+                    let _ = early.send(());
+                };
+                server::run(Worker::new(shared), listeners, phases, metered).await;
+            });
+            drop(tell);
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(work)?;
+        Ok(WorkerThread { thread, metered })
+    }
 }
 
 impl Process {
-    /// Reads the policy again: all of it takes effect, or nothing.
+    /// Reads policy and certificates again: all of it takes effect, or nothing.
     pub(crate) fn reload(&self) -> Result<Arc<str>, ReloadError> {
-        let result = self.policy.reload(&self.shared);
+        let result = self.read_again();
         self.shared.telemetry.reloaded(result.is_ok(), unix_seconds());
         result
+    }
+
+    fn read_again(&self) -> Result<Arc<str>, ReloadError> {
+        let mut fresh = Vec::new();
+        for certificate in &self.certificates {
+            fresh.push((certificate, certificate.read_again()?));
+        }
+        let digest = self.policy.reload(&self.shared)?;
+        for (certificate, key) in fresh {
+            certificate.replace(key);
+        }
+        Ok(digest)
+    }
+
+    /// Starts a new process that has what this one listens on.
+    pub(crate) fn succeeded_by(&self, program: &Path) -> Result<Successor, SuccessorError> {
+        let Sockets { listeners, admin, admin_name } = &self.sockets;
+        let mut sockets: Vec<_> =
+            listeners.iter().map(|bound| (bound.place.to_string(), bound.socket.as_fd())).collect();
+        sockets.push((admin_name.clone(), admin.as_fd()));
+        Successor::start(program, &sockets)
+    }
+
+    /// How long a new process may take until it serves.
+    pub(crate) fn patience_with_a_successor(&self) -> Duration {
+        self.shared.options.timeouts.successor
     }
 
     /// Stops in order: not ready, lame duck, drain, last sums, a clean end of the ledger.
     pub(crate) fn stop(self) -> anyhow::Result<Checkpoint> {
         self.shared.stopping.store(true, Ordering::Release);
         std::thread::sleep(self.lame_duck);
+        self.drain(|| {})
+    }
+
+    /// Leaves to a successor that serves already. It gets the ledger as soon as no fetch needs it here, while slow
+    /// answers to people may still be under way.
+    pub(crate) fn leave_to(self, successor: Successor) -> anyhow::Result<Checkpoint> {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.admin_goes.send_replace(true);
+        self.drain(|| drop(successor))
+    }
+
+    fn drain(self, ledger_closed: impl FnOnce()) -> anyhow::Result<Checkpoint> {
+        drop(self.sockets);
         self.phase.send_replace(Phase::Draining);
-        for thread in self.threads {
+        let mut threads = Vec::new();
+        for worker in self.threads {
+            // An error means that the thread has ended, which is as good.
+            let _ = worker.metered.recv();
+            threads.push(worker.thread);
+        }
+        // Where this process has taken over itself and is yet to get the ledger, it waits for its predecessor to end.
+        on_this_thread(self.shared.ledger.arrived(self.shared.options.ledger_patience(), usize::MAX));
+        // Only now can no fetch be added to a sum any more.
+        self.phase.send_replace(Phase::Metered);
+        let _ = self.sums_written.recv();
+        let ledger = lock(&self.ledger).take();
+        let closed = ledger.map(Ledger::close).transpose();
+        ledger_closed();
+        for thread in threads {
             thread.join().map_err(|_| anyhow::anyhow!("a worker thread panicked"))?;
         }
-        // Only now can no fetch be added to a sum any more.
         self.phase.send_replace(Phase::Drained);
         self.control.join().map_err(|_| anyhow::anyhow!("the control thread panicked"))?;
-        Ok(self.ledger.close()?)
+        closed?.context("the process before this one never closed the ledger")
     }
 }
 
 impl PolicyPlace {
     fn reload(&self, shared: &Arc<Shared>) -> Result<Arc<str>, ReloadError> {
-        let _one_at_a_time = self.reloading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one_at_a_time = lock(&self.reloading);
         let (policy, warnings) = policy_file::load(self.path.as_deref(), self.mode)?;
         for warning in &warnings {
             warn!("{warning}");
         }
         // First into the ledger, then into force: every record's policy digest resolves in the same log.
+        on_this_thread(shared.ledger.arrived(shared.options.ledger_patience(), usize::MAX));
         on_this_thread(record_policy(shared, &policy)).map_err(|why| ReloadError::Unrecorded { why })?;
         let digest = Arc::clone(policy.digest());
         policy.limits().for_each(|limit| shared.derived.accounts().register(limit));
@@ -239,18 +446,21 @@ async fn record_policy(shared: &Shared, policy: &PolicySnapshot) -> Result<(), S
 /// The control thread: the admin listener, and what has to be done from time to time.
 fn control(
     shared: &Arc<Shared>,
-    admin_socket: std::net::TcpListener,
+    admin_socket: TcpListener,
+    mut admin_stays: watch::Receiver<bool>,
     mut phases: watch::Receiver<Phase>,
-    ready: &std::sync::mpsc::Sender<Result<(), String>>,
+    sums_written: &mpsc::Sender<()>,
 ) {
     let loopback = admin_socket.local_addr().is_ok_and(|address| address.ip().is_loopback());
     on_this_thread(async {
-        let _ = ready.send(begin_ledger(shared).await);
-        let admin = tokio::task::spawn_local(admin::serve(
-            Rc::new(admin::Admin::new(Arc::clone(shared), loopback)),
-            admin_socket,
-        ));
-        let memory = tokio::task::spawn_local({
+        let admin = Rc::new(admin::Admin::new(Arc::clone(shared), loopback));
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                () = admin::serve(admin, admin_socket) => {}
+                _ = admin_stays.wait_for(|goes| *goes) => {}
+            }
+        });
+        tokio::task::spawn_local({
             let shared = Arc::clone(shared);
             async move { shared.memory.watch().await }
         });
@@ -258,13 +468,13 @@ fn control(
         loop {
             tokio::select! {
                 _ = interval.tick() => upkeep(shared).await,
-                _ = phases.wait_for(|phase| *phase == Phase::Drained) => break,
+                _ = phases.wait_for(|phase| *phase >= Phase::Metered) => break,
             }
         }
         write_sums(shared, i64::MAX).await;
         write_gap(shared).await;
-        admin.abort();
-        memory.abort();
+        let _ = sums_written.send(());
+        let _ = phases.wait_for(|phase| *phase == Phase::Drained).await;
     });
 }
 
@@ -283,6 +493,9 @@ async fn begin_ledger(shared: &Arc<Shared>) -> Result<(), String> {
 }
 
 async fn upkeep(shared: &Arc<Shared>) {
+    if shared.ledger.is_awaited() {
+        return;
+    }
     if !shared.ledger.policy_recorded.load(Ordering::Acquire) && begin_ledger(shared).await.is_ok() {
         info!("the policy is recorded: metering begins");
     }
@@ -293,7 +506,7 @@ async fn upkeep(shared: &Arc<Shared>) {
 /// Writes what passed without an entry though the ledger was never paused: its queue was full, or the policy was not
 /// recorded yet. After a pause the ledger's own gap entry says it.
 async fn write_gap(shared: &Arc<Shared>) {
-    if !matches!(shared.ledger.appender.status(), ledger::Status::Ready) {
+    if !matches!(shared.ledger.status(), ledger::Status::Ready) {
         return;
     }
     if let Some(gap) = shared.derived.take_gap(shared::now_micros())
@@ -306,7 +519,7 @@ async fn write_gap(shared: &Arc<Shared>) {
 
 /// Writes the sums of minutes that are over. What cannot be written is kept for the next time.
 async fn write_sums(shared: &Arc<Shared>, now_seconds: i64) {
-    if !matches!(shared.ledger.appender.status(), ledger::Status::Ready) {
+    if !matches!(shared.ledger.status(), ledger::Status::Ready) {
         return;
     }
     let source = &shared.ledger.source;

@@ -10,20 +10,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use crate::client_io::{self, ClientIo};
-use crate::config::Listener;
+use crate::client_io::{self, Activity, ClientIo};
 use crate::fetch::{NamedSite, Peer};
 use crate::flow::{Counted, Flow};
 use crate::headers;
+use crate::listen::Bound;
 use crate::stack::Connection;
 use crate::streams::{StreamTasks, Streams};
 use crate::worker::Worker;
@@ -38,45 +37,34 @@ const DESCRIPTORS_KEPT: usize = 64;
 /// Descriptors of a thread's runtime and its listeners.
 const DESCRIPTORS_PER_THREAD: usize = 8;
 
-/// Whether the server takes new work.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How long a draining connection that is silent may still bring a request that was on its way: it is answered, as the
+/// last one. Closing at once would fail clients that have just used a connection which they had reason to believe in.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Connections that a listener still takes when draining begins, if so many wait: as many as the kernel keeps.
+const LAST_ONES_MAX: usize = 4096;
+
+/// How far the server is with its end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Phase {
     /// Accept and serve.
     Serving,
     /// Accept nothing, finish what runs.
     Draining,
+    /// Nothing runs any more that needs the ledger.
+    Metered,
     /// Nothing runs any more.
     Drained,
 }
 
-/// A bound listener, shared by all threads.
-pub(crate) struct Bound {
-    socket: std::net::TcpListener,
-    /// Where it really listens (port 0 resolved).
-    pub(crate) address: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    proxy_protocol: bool,
-}
-
-/// Binds a listener and loads its certificate.
-pub(crate) fn bind(listener: &Listener) -> anyhow::Result<Bound> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let open = || -> std::io::Result<std::net::TcpListener> {
-        let socket = Socket::new(Domain::for_address(listener.address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&listener.address.into())?;
-        socket.listen(4096)?;
-        Ok(socket.into())
-    };
-    let socket = open().with_context(|| format!("cannot listen on {}", listener.address))?;
-    let address = socket.local_addr()?;
-    let tls = listener.tls.as_ref().map(crate::tls::acceptor).transpose()?;
-    Ok(Bound { socket, address, tls, proxy_protocol: listener.proxy_protocol })
-}
-
-/// Runs one thread's share of all listeners until the phase turns to draining and its connections have ended.
-pub(crate) async fn run(worker: Rc<Worker>, listeners: Arc<Vec<Bound>>, phase: watch::Receiver<Phase>) {
+/// Runs one thread's share of all listeners until the phase turns to draining and its connections have ended. `metered`
+/// is called when none of them needs the ledger any more.
+pub(crate) async fn run(
+    worker: Rc<Worker>,
+    listeners: Arc<Vec<Bound>>,
+    phase: watch::Receiver<Phase>,
+    metered: impl FnOnce(),
+) {
     let mut accepting = Vec::new();
     for index in 0..listeners.len() {
         let (worker, listeners, phase) = (Rc::clone(&worker), Arc::clone(&listeners), phase.clone());
@@ -89,8 +77,19 @@ pub(crate) async fn run(worker: Rc<Worker>, listeners: Arc<Vec<Bound>>, phase: w
     }
     // With the last thread's share the sockets close: who connects now is refused, and goes to a successor.
     drop(listeners);
-    let drained = worker.connections_ended();
-    if tokio::time::timeout(worker.shared.options.timeouts.drain, drained).await.is_err() {
+    worker.begin_draining();
+    let timeouts = &worker.shared.options.timeouts;
+    let begun = tokio::time::Instant::now();
+    let drained = async {
+        worker.metering_ended(LINGER).await;
+        metered();
+        worker.requests_ended().await;
+        let tunnels = worker.connections_ended();
+        if tokio::time::timeout_at(begun + timeouts.drain_tunnels, tunnels).await.is_err() {
+            info!("tunnels were still open at their deadline and are cut");
+        }
+    };
+    if tokio::time::timeout_at(begun + timeouts.drain, drained).await.is_err() {
         warn!("connections were still open at the drain deadline and are cut");
     }
 }
@@ -103,23 +102,34 @@ async fn accept(worker: Rc<Worker>, bound: &Bound, mut phase: watch::Receiver<Ph
         .expect("a bound socket can be registered with a new runtime");
     let slots = Arc::clone(&worker.shared.connections);
     let mut failing = false;
+    let mut last_ones = LAST_ONES_MAX;
     loop {
         let accepted = tokio::select! {
+            biased;
             accepted = listener.accept() => accepted,
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
+        // Who has been let in by the kernel before the drain began would be reset when the socket closes.
+        if *phase.borrow() != Phase::Serving {
+            match last_ones.checked_sub(1) {
+                Some(left) => last_ones = left,
+                None => return,
+            }
+        }
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
                 // Not before there is a connection to use it: an idle listener must not sit on the last permit.
                 let permit = tokio::select! {
+                    biased;
                     permit = Arc::clone(&slots).acquire_owned() => permit.expect("the semaphore is never closed"),
                     _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
                 };
                 let (worker, phase) = (Rc::clone(&worker), phase.clone());
                 let (tls, proxy_protocol) = (bound.tls.clone(), bound.proxy_protocol);
+                // Counted from here: a drain must not end before its task has run for the first time.
+                let guard = worker.connection_begins(permit);
                 tokio::task::spawn_local(async move {
-                    let guard = worker.connection_begins(permit);
                     if let Err(error) = serve(&worker, stream, peer, tls, proxy_protocol, phase).await {
                         debug!(%error, "connection ended");
                     }
@@ -168,6 +178,7 @@ async fn serve(
     let trusted = headers::is_trusted(address, &options.trusted_proxies);
     let mut peer = Peer { address, trusted, https: tls.is_some(), named_site: NamedSite::Any };
     let mut io = ClientIo::new(stream, options.timeouts.body_silence);
+    let activity = io.activity();
     let patience = options.timeouts.request_head;
     if proxy_protocol
         && trusted
@@ -200,7 +211,7 @@ async fn serve(
             if h2 {
                 Box::pin(speak_h2(connection, io, phase)).await
             } else {
-                Box::pin(speak_h1(connection, io, phase)).await
+                Box::pin(speak_h1(connection, io, &activity, phase)).await
             }
         }
         None => {
@@ -209,13 +220,13 @@ async fn serve(
             if h2 {
                 Box::pin(speak_h2(connection, io, phase)).await
             } else {
-                Box::pin(speak_h1(connection, io, phase)).await
+                Box::pin(speak_h1(connection, io, &activity, phase)).await
             }
         }
     }
 }
 
-/// What comes before the first request. A client that has not said enough when draining begins has nothing to lose.
+/// What comes before the first request. A client that says nothing when draining begins has nothing to lose.
 async fn introduced<T>(
     step: impl Future<Output = io::Result<T>>,
     patience: Duration,
@@ -224,11 +235,17 @@ async fn introduced<T>(
     tokio::select! {
         biased;
         step = tokio::time::timeout(patience, step) => Ok(step??),
-        _ = phase.wait_for(|phase| *phase != Phase::Serving) => Err("closed to drain".into()),
+        () = drains(phase, tokio::time::sleep(LINGER)) => Err("closed to drain".into()),
     }
 }
 
-async fn speak_h2<I>(connection: Connection, io: I, phase: watch::Receiver<Phase>) -> Result<(), Failure>
+/// Draining has begun, and then this has passed.
+async fn drains(phase: &mut watch::Receiver<Phase>, then: impl Future<Output = ()>) {
+    let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+    then.await;
+}
+
+async fn speak_h2<I>(connection: Connection, io: I, mut phase: watch::Receiver<Phase>) -> Result<(), Failure>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -246,10 +263,17 @@ where
     let io = TokioIo::new(Counted::new(io, flow));
     let connection = pin!(builder.serve_connection(io, streams.watch(connection.service())));
     let (idle, stuck) = (streams.idle(timeouts.request_head), streams.idle(timeouts.body_silence));
-    until_drained(connection, phase, |connection| connection.graceful_shutdown(), idle, stuck).await
+    // GOAWAY loses no request: the client is told which streams are served.
+    let leave = drains(&mut phase, std::future::ready(()));
+    until_drained(connection, leave, |connection| connection.graceful_shutdown(), idle, stuck).await
 }
 
-async fn speak_h1<I>(connection: Connection, io: I, phase: watch::Receiver<Phase>) -> Result<(), Failure>
+async fn speak_h1<I>(
+    connection: Connection,
+    io: I,
+    activity: &Activity,
+    mut phase: watch::Receiver<Phase>,
+) -> Result<(), Failure>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -265,14 +289,15 @@ where
     let connection = pin!(builder.serve_connection(TokioIo::new(io), connection.service()).with_upgrades());
     // hyper's own clock ends an idle connection, and nothing is left of one that has sent its answer.
     let (idle, stuck) = (std::future::pending(), std::future::pending());
-    until_drained(connection, phase, |connection| connection.graceful_shutdown(), idle, stuck).await
+    let quiet = drains(&mut phase, activity.ceased(LINGER));
+    until_drained(connection, quiet, |connection| connection.graceful_shutdown(), idle, stuck).await
 }
 
-/// Drives a connection; when draining begins, or it lies idle, it is told to finish what it has begun. `stuck` says when
+/// Drives a connection; when it is time to go, or it lies idle, it is told to finish what it has begun. `stuck` says when
 /// it never will.
 async fn until_drained<C>(
     mut connection: std::pin::Pin<&mut C>,
-    mut phase: watch::Receiver<Phase>,
+    leave: impl Future<Output = ()>,
     finish: impl FnOnce(std::pin::Pin<&mut C>),
     idle: impl Future<Output = ()>,
     stuck: impl Future<Output = ()>,
@@ -283,7 +308,7 @@ where
     tokio::select! {
         biased;
         ended = connection.as_mut() => return Ok(ended?),
-        _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
+        () = leave => {}
         () = idle => {}
     }
     finish(connection.as_mut());
@@ -330,16 +355,14 @@ impl ConnectionGuard {
     pub(crate) fn new(permit: OwnedSemaphorePermit, worker: Rc<Worker>) -> ConnectionGuard {
         ConnectionGuard { _permit: permit, worker }
     }
+
+    pub(crate) fn worker(&self) -> &Worker {
+        &self.worker
+    }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.worker.connection_ended();
     }
-}
-
-/// The listeners' addresses with their schemes, for people.
-pub(crate) fn urls(listeners: &[Bound]) -> Vec<String> {
-    let scheme = |bound: &Bound| if bound.tls.is_some() { "https" } else { "http" };
-    listeners.iter().map(|bound| format!("{}://{}", scheme(bound), bound.address)).collect()
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -12,7 +12,7 @@ use billing::derived::Derived;
 use ipnet::IpNet;
 use metrics::{Rollups, Telemetry};
 use policy::PolicySnapshot;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clients::Clients;
 use crate::config::{Limits, Timeouts};
@@ -29,6 +29,13 @@ pub(crate) struct Options {
     pub(crate) threads: usize,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
+}
+
+impl Options {
+    /// How long a fetch waits for a ledger that the process before this one has yet to close: it drains as we would.
+    pub(crate) fn ledger_patience(&self) -> Duration {
+        self.timeouts.drain + Duration::from_secs(5)
+    }
 }
 
 /// The process-wide state.
@@ -57,7 +64,10 @@ pub(crate) struct Shared {
 
 /// The way into the ledger, closed until the policy in force is in it.
 pub(crate) struct LedgerDoor {
-    pub(crate) appender: ledger::Appender,
+    /// Nothing as long as the process before this one has the ledger; then the appender, or why there is none.
+    appender: OnceLock<Result<ledger::Appender, Arc<str>>>,
+    awaited: watch::Sender<bool>,
+    waiting: AtomicUsize,
     /// The ledger's origin as records name it: `//example.org/ledger`.
     pub(crate) source: String,
     /// Whether the policy in force is in the ledger: a record's policy digest must resolve there.
@@ -65,22 +75,105 @@ pub(crate) struct LedgerDoor {
 }
 
 impl LedgerDoor {
+    /// A door behind which there is no ledger yet.
+    pub(crate) fn awaiting(source: String) -> LedgerDoor {
+        let policy_recorded = AtomicBool::new(false);
+        let (awaited, waiting) = (watch::Sender::new(true), AtomicUsize::new(0));
+        LedgerDoor { appender: OnceLock::new(), awaited, waiting, source, policy_recorded }
+    }
+
+    /// The ledger is open, or will never be.
+    pub(crate) fn lead_to(&self, ledger: Result<ledger::Appender, Arc<str>>) {
+        let _ = self.appender.set(ledger);
+    }
+
+    /// Nobody need wait any longer: the ledger takes entries, or it is known why not.
+    pub(crate) fn open(&self) {
+        self.awaited.send_replace(false);
+    }
+
+    /// Whether the process before this one still has the ledger.
+    pub(crate) fn is_awaited(&self) -> bool {
+        *self.awaited.borrow()
+    }
+
+    /// Waits for a ledger that the process before this one has yet to close. Only for so long, and only so many: they
+    /// must not take the place of people's requests. Whoever waits in vain finds the ledger paused.
+    pub(crate) async fn arrived(&self, patience: Duration, waiting_max: usize) {
+        if self.policy_recorded.load(Ordering::Acquire) || !self.is_awaited() {
+            return;
+        }
+        let counted = Waiting::begin(&self.waiting);
+        if counted.before < waiting_max {
+            let mut awaited = self.awaited.subscribe();
+            let _ = tokio::time::timeout(patience, awaited.wait_for(|awaited| !awaited)).await;
+        }
+    }
+
+    /// Whether entries are taken, and if not, why.
+    pub(crate) fn status(&self) -> ledger::Status {
+        match self.appender.get() {
+            Some(Ok(appender)) => appender.status(),
+            Some(Err(reason)) => ledger::Status::Poisoned { reason: Arc::clone(reason) },
+            None => ledger::Status::Paused { since: SystemTime::now(), reason: STILL_BEFORE.into() },
+        }
+    }
+
+    /// The ledger in figures.
+    pub(crate) fn stats(&self) -> ledger::Stats {
+        self.appender().map(ledger::Appender::stats).unwrap_or_default()
+    }
+
+    fn appender(&self) -> Result<&ledger::Appender, ledger::Unavailable> {
+        match self.appender.get() {
+            Some(Ok(appender)) => Ok(appender),
+            Some(Err(reason)) => Err(ledger::Unavailable::Poisoned { reason: Arc::clone(reason) }),
+            None => Err(ledger::Unavailable::Paused { reason: STILL_BEFORE.into() }),
+        }
+    }
+
     /// Reserves room for one record.
     pub(crate) fn reserve(&self) -> Result<ledger::Slot, ledger::Unavailable> {
         if !self.policy_recorded.load(Ordering::Acquire) {
             return Err(ledger::Unavailable::Paused { reason: "the policy is not recorded yet".into() });
         }
-        self.appender.reserve()
+        self.appender()?.reserve()
+    }
+
+    /// Hands in entries for which there is room.
+    pub(crate) fn append_all(&self, entries: impl IntoIterator<Item = (ledger::Slot, Vec<u8>, ledger::Ack)>) {
+        self.appender().expect("room was reserved in a ledger").append_all(entries);
     }
 
     /// Appends an entry and waits until it is durable.
     pub(crate) async fn append(&self, entry: Vec<u8>) -> Result<ledger::Position, String> {
-        let slot = self.appender.reserve().map_err(|error| error.to_string())?;
+        let slot = self.appender().and_then(ledger::Appender::reserve).map_err(|error| error.to_string())?;
         let (done, ack) = tokio::sync::oneshot::channel();
         slot.append(entry, move |result| {
             let _ = done.send(result);
         });
         ack.await.map_err(|_| "the ledger stopped".to_owned())?.map_err(|error| error.to_string())
+    }
+}
+
+/// Why a ledger takes nothing during an upgrade.
+const STILL_BEFORE: &str = "the process before this one still writes the ledger";
+
+/// One who waits for the ledger, counted.
+struct Waiting<'c> {
+    count: &'c AtomicUsize,
+    before: usize,
+}
+
+impl<'c> Waiting<'c> {
+    fn begin(count: &'c AtomicUsize) -> Waiting<'c> {
+        Waiting { count, before: count.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,29 +1,232 @@
 //! TLS towards clients: rustls with ring, certificate and key from PEM files, HTTP/2 and HTTP/1.1 by ALPN.
+//!
+//! The certificate is asked for at each handshake, so that a reload changes it for new connections and no other.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
 use tokio_rustls::TlsAcceptor;
+use tracing::warn;
 
 use crate::config::TlsFiles;
 
-/// Loads certificate and key and makes an acceptor of them.
-pub(crate) fn acceptor(files: &TlsFiles) -> anyhow::Result<TlsAcceptor> {
-    let name = files.certificate.display();
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("cannot read certificates from {name}"))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .with_context(|| format!("cannot read a private key from {}", files.key.display()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .with_context(|| format!("{name} and {} do not belong together", files.key.display()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+mod validity;
+
+/// Why a certificate and its key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsFileError {
+    #[error("{path}: {source}")]
+    Unreadable {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path}:{line}: {what}")]
+    Invalid { path: String, line: usize, what: String },
+    #[error("no random numbers for session tickets")]
+    Tickets(#[source] Error),
+}
+
+/// The certificate of a listener, as it is now.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    files: TlsFiles,
+    in_force: ArcSwap<CertifiedKey>,
+}
+
+impl Certificate {
+    /// Reads it at the start. One that is expired is better than no site at all: it is used, with a warning.
+    pub(crate) fn read(files: &TlsFiles) -> Result<Arc<Certificate>, TlsFileError> {
+        let (key, age) = read(files)?;
+        if let Err(untimely) = age {
+            warn!("{untimely}");
+        }
+        Ok(Arc::new(Certificate { files: files.clone(), in_force: ArcSwap::from_pointee(key) }))
+    }
+
+    /// Reads the files again, for [`Certificate::replace`]. A certificate that is new must also be valid today; about one
+    /// that is in force already there is only something to be said.
+    pub(crate) fn read_again(&self) -> Result<CertifiedKey, TlsFileError> {
+        let (key, age) = read(&self.files)?;
+        match age {
+            Err(untimely) if key.cert == self.in_force.load().cert => warn!("{untimely}"),
+            age => age?,
+        }
+        Ok(key)
+    }
+
+    /// New handshakes get this one; open connections stay as they are.
+    pub(crate) fn replace(&self, key: CertifiedKey) {
+        self.in_force.store(Arc::new(key));
+    }
+
+    /// An acceptor that shows whatever certificate is in force.
+    pub(crate) fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, TlsFileError> {
+        let mut config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring knows TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(TlsFileError::Tickets)?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.in_force.load_full())
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Reads chain and key, which must belong together; beside them, what is wrong with the time they are good for.
+fn read(files: &TlsFiles) -> Result<(CertifiedKey, Result<(), TlsFileError>), TlsFileError> {
+    let chain_file = PemFile::read(&files.certificate)?;
+    let key_file = PemFile::read(&files.key)?;
+    let mut chain = Vec::new();
+    for section in chain_file.sections(|label| label == "CERTIFICATE") {
+        let certificate = CertificateDer::from_pem_slice(section.text.as_bytes());
+        chain.push(certificate.map_err(|why| chain_file.error(section.line, why))?);
+    }
+    let first = chain_file.first_line(|label| label == "CERTIFICATE");
+    let leaf = chain.first().ok_or_else(|| chain_file.error(1, "there is no certificate in this file"))?;
+    let days = validity::of(leaf).ok_or_else(|| chain_file.error(first, "this is not a certificate"))?;
+
+    let section = key_file.sections(|label| label.ends_with("PRIVATE KEY")).next();
+    let section = section.ok_or_else(|| key_file.error(1, "there is no private key in this file"))?;
+    let key = PrivateKeyDer::from_pem_slice(section.text.as_bytes())
+        .map_err(|why| key_file.error(section.line, why))?;
+    let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|why| match why {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            let chain = files.certificate.display();
+            key_file.error(
+                section.line,
+                format!("this key does not belong to the certificate at {chain}:{first}"),
+            )
+        }
+        Error::InvalidCertificate(why) => {
+            chain_file.error(first, format!("this certificate cannot be used: {why:?}"))
+        }
+        why => key_file.error(section.line, format!("this key cannot be used: {why}")),
+    })?;
+    let timely = days.check(crate::shared::now_micros() / 1_000_000);
+    Ok((certified, timely.map_err(|why| chain_file.error(first, why))))
+}
+
+/// A PEM file, as lines, so that a mistake in it has a place.
+struct PemFile {
+    path: String,
+    text: String,
+}
+
+struct Section<'f> {
+    /// Of its `-----BEGIN`, counted from 1.
+    line: usize,
+    text: &'f str,
+}
+
+impl PemFile {
+    fn read(path: &Path) -> Result<PemFile, TlsFileError> {
+        let name = path.display().to_string();
+        match crate::policy_file::read(path) {
+            Ok(source) => Ok(PemFile { path: name, text: source.text }),
+            Err(source) => Err(TlsFileError::Unreadable { path: name, source }),
+        }
+    }
+
+    fn error(&self, line: usize, what: impl ToString) -> TlsFileError {
+        TlsFileError::Invalid { path: self.path.clone(), line, what: what.to_string() }
+    }
+
+    /// The sections with such a label, each to its own end or to where the next one begins.
+    fn sections(&self, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = Section<'_>> {
+        const BEGIN: &str = "-----BEGIN ";
+        let starts: Vec<usize> = self.text.match_indices(BEGIN).map(|(at, _)| at).collect();
+        let ends: Vec<usize> = starts.iter().skip(1).copied().chain([self.text.len()]).collect();
+        starts.into_iter().zip(ends).filter_map(move |(start, end)| {
+            let text = &self.text[start..end];
+            let label = text[BEGIN.len()..].split("-----").next()?;
+            let line = self.text[..start].matches('\n').count() + 1;
+            wanted(label).then_some(Section { line, text })
+        })
+    }
+
+    fn first_line(&self, wanted: impl Fn(&str) -> bool) -> usize {
+        self.sections(wanted).next().map_or(1, |section| section.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(dir: &Path, chain: &str, key: &str) -> TlsFiles {
+        let files = TlsFiles { certificate: dir.join("chain.pem"), key: dir.join("key.pem") };
+        std::fs::write(&files.certificate, chain).expect("a temporary file");
+        std::fs::write(&files.key, key).expect("a temporary file");
+        files
+    }
+
+    fn issue(years: std::ops::Range<i32>) -> (String, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::new(["site.test".to_owned()]).expect("a name");
+        params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+        (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn a_mistake_in_a_pem_file_has_a_place() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (chain, key) = issue(2020..2100);
+        let (_, other) = issue(2020..2100);
+        let lines = chain.lines().count();
+        let broken = format!("# ours\n{}", chain.replacen("\nMII", "\n%%%", 1));
+        for (chain, key, place, what) in [
+            ("nothing".to_owned(), key.clone(), "chain.pem:1:".to_owned(), "no certificate"),
+            (broken, key.clone(), "chain.pem:2:".to_owned(), ""),
+            (
+                format!("{chain}-----BEGIN CERTIFICATE-----\nMII"),
+                key.clone(),
+                format!("chain.pem:{}:", lines + 1),
+                "",
+            ),
+            (chain.clone(), chain.clone(), "key.pem:1:".to_owned(), "no private key"),
+            (chain.clone(), format!("\n\n{other}"), "key.pem:3:".to_owned(), "does not belong"),
+        ] {
+            let said =
+                Certificate::read(&files(dir.path(), &chain, &key)).expect_err("a mistake").to_string();
+            assert!(said.contains(&place) && said.contains(what), "{said}");
+        }
+        Certificate::read(&files(dir.path(), &chain, &key)).expect("a certificate and its key");
+    }
+
+    #[test]
+    fn a_new_certificate_must_be_valid_today_and_an_old_one_may_expire() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (expired, its_key) = issue(2001..2002);
+        let certificate =
+            Certificate::read(&files(dir.path(), &expired, &its_key)).expect("better than none");
+        certificate.read_again().expect("the same one as before");
+        for (years, what) in [(2003..2004, "2004-01-01"), (2099..2100, "2099-01-01")] {
+            let (chain, key) = issue(years);
+            files(dir.path(), &chain, &key);
+            let said = certificate.read_again().expect_err("not valid today").to_string();
+            assert!(said.contains("chain.pem:1:") && said.contains(what), "{said}");
+        }
+        let (chain, key) = issue(2020..2100);
+        files(dir.path(), &chain, &key);
+        certificate.replace(certificate.read_again().expect("a good one"));
+    }
 }

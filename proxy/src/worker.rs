@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use metrics::Limit;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -12,6 +13,9 @@ use crate::closer::Closer;
 use crate::server::ConnectionGuard;
 use crate::shared::Shared;
 use crate::upstream::{Origin, Upstreams};
+
+/// How often a draining thread looks whether metering has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A thread's state.
 pub(crate) struct Worker {
@@ -25,6 +29,11 @@ pub(crate) struct Worker {
     requests_at: Box<[Cell<usize>]>,
     requests_max: usize,
     requests_at_max: usize,
+    /// How many of the connections are tunnels.
+    tunnels: Cell<usize>,
+    /// Fetches of crawlers that have begun, and those of them that are still under way.
+    metered: Cell<(u64, usize)>,
+    draining: Cell<bool>,
     ended: Notify,
 }
 
@@ -60,6 +69,9 @@ impl Worker {
             upstreams,
             closer: Closer::start(&shared),
             connections: Cell::new(0),
+            tunnels: Cell::new(0),
+            metered: Cell::default(),
+            draining: Cell::new(false),
             requests: Cell::new(0),
             requests_at,
             requests_max: options.limits.requests.div_ceil(threads),
@@ -95,14 +107,87 @@ impl Worker {
         self.ended.notify_waiters();
     }
 
+    /// A connection becomes a tunnel: it has no more requests, and nobody can ask its two ends to finish.
+    pub(crate) fn tunnel_begins(self: &Rc<Self>, permit: OwnedSemaphorePermit) -> TunnelGuard {
+        self.tunnels.set(self.tunnels.get() + 1);
+        TunnelGuard(self.connection_begins(permit))
+    }
+
+    /// A crawler's fetch begins, or a part of it that needs the ledger.
+    pub(crate) fn metered_begins(self: &Rc<Self>) -> MeteredGuard {
+        let (begun, open) = self.metered.get();
+        self.metered.set((begun + 1, open + 1));
+        MeteredGuard(Rc::clone(self))
+    }
+
+    pub(crate) fn begin_draining(&self) {
+        self.draining.set(true);
+    }
+
+    /// Whether the answer to a request is the last one on its connection.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Waits until no connection but tunnels is left.
+    pub(crate) async fn requests_ended(&self) {
+        self.only_left(|worker| worker.connections.get() == worker.tunnels.get()).await;
+    }
+
     /// Waits until no connection is left.
     pub(crate) async fn connections_ended(&self) {
+        self.only_left(|worker| worker.connections.get() == 0).await;
+    }
+
+    async fn only_left(&self, done: impl Fn(&Worker) -> bool) {
         loop {
             let ended = self.ended.notified();
-            if self.connections.get() == 0 {
+            if done(self) {
                 return;
             }
             ended.await;
         }
+    }
+
+    /// Waits until no fetch of a crawler is under way and none can be expected: no connection is left that could bring one,
+    /// or none has begun for the time that a connection is given to say what is on its way.
+    pub(crate) async fn metering_ended(&self, linger: Duration) {
+        let mut seen = self.metered.get();
+        let mut since = Instant::now();
+        loop {
+            let now = self.metered.get();
+            if now.1 == 0 && self.connections.get() == self.tunnels.get() {
+                break;
+            }
+            if now.1 > 0 || now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+            if since.elapsed() >= linger {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        // What ended in this very turn is still to be handed in.
+        self.closer.append_ended();
+    }
+}
+
+/// A tunnel, while it lasts.
+pub(crate) struct TunnelGuard(ConnectionGuard);
+
+impl Drop for TunnelGuard {
+    fn drop(&mut self) {
+        let tunnels = &self.0.worker().tunnels;
+        tunnels.set(tunnels.get() - 1);
+    }
+}
+
+/// A crawler's fetch, while it may need the ledger.
+pub(crate) struct MeteredGuard(Rc<Worker>);
+
+impl Drop for MeteredGuard {
+    fn drop(&mut self) {
+        let (begun, open) = self.0.metered.get();
+        self.0.metered.set((begun, open - 1));
     }
 }

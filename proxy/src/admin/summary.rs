@@ -28,8 +28,8 @@ impl Summary {
         Summary {
             month: metrics::month_text(month),
             totals: shared.derived.summary(month),
-            ledger: shared.ledger.appender.stats(),
-            ledger_status: shared.ledger.appender.status(),
+            ledger: shared.ledger.stats(),
+            ledger_status: shared.ledger.status(),
             policy: shared.policy.load_full(),
             uptime_seconds: shared.started.elapsed().as_secs(),
             state_dir: shared.state_dir.display().to_string(),

@@ -288,8 +288,25 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // WAL: readers and the writer do not wait for each other. NORMAL: a power cut may take back the last
     // transactions, never break the file, and what was taken back is read from the ledger again.
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    to_wal(&connection)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -32_768)?; // KiB
     Ok(connection)
+}
+
+/// The first one to open new books changes their journal's mode. SQLite refuses that at once where another connection
+/// does the same (waiting could end in a deadlock), so it is tried again for as long as a lock is waited for.
+fn to_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let begun = std::time::Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+                    && begun.elapsed() < BUSY_TIMEOUT =>
+            {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
 }

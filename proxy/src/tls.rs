@@ -74,6 +74,8 @@ impl Certificate {
             .expect("ring knows TLS 1.2 and 1.3")
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
+        // Ours first: clients list ciphers out of habit, and the order here is by strength.
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(TlsFileError::Tickets)?;
         Ok(TlsAcceptor::from(Arc::new(config)))

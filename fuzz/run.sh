@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every fuzz target, or those that are named, as many at a time as there are cores.
-# fuzz/run.sh SECONDS [TARGET…]
+# fuzz/run.sh SECONDS [TARGET…]      FUZZ_SEED=N: from this seed, else from another each time
 # New inputs go to a folder beside the binary, not to the kept ones; what breaks a target stays there, too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,7 +23,7 @@ export FUZZ_BINARY=$target_dir/$host/fuzz/fuzz FUZZ_WORK=$target_dir/work FUZZ_S
 run_one() {
   local work=$FUZZ_WORK/$1
   mkdir -p "$work/found"
-  if FUZZ_TARGET=$1 "$FUZZ_BINARY" -max_total_time="$FUZZ_SECONDS" -timeout=20 -rss_limit_mb=2048 -max_len=16384 \
+  if FUZZ_TARGET=$1 "$FUZZ_BINARY" -seed="${FUZZ_SEED:-0}" -max_total_time="$FUZZ_SECONDS" -timeout=20 -rss_limit_mb=2048 -max_len=16384 \
     -print_final_stats=1 -artifact_prefix="$work/" "$work/found" "fuzz/corpus/$1" >"$work/log" 2>&1; then
     printf '%-14s %s runs, no fault\n' "$1" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log")"
   else

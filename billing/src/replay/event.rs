@@ -54,11 +54,6 @@ pub(super) fn request_line<'a>(event: &mut Event<'a>, line: Cow<'a, [u8]>) {
         Some(at) if line[at + 1..].starts_with(b"HTTP/") => at,
         _ => line.len(),
     };
-    let is_method = |bytes: &[u8]| {
-        !bytes.is_empty()
-            && bytes.len() <= 32
-            && bytes.iter().all(|byte| byte.is_ascii_alphabetic() || *byte == b'-')
-    };
     if !is_method(&line[..method_end]) {
         return;
     }
@@ -72,6 +67,13 @@ pub(super) fn request_line<'a>(event: &mut Event<'a>, line: Cow<'a, [u8]>) {
     };
     event.method = method;
     set_target(event, target);
+}
+
+/// Whether this can be a request's method. What else stands there, of any length, was no request.
+pub(super) fn is_method(bytes: &[u8]) -> bool {
+    !bytes.is_empty()
+        && bytes.len() <= 32
+        && bytes.iter().all(|byte| byte.is_ascii_alphabetic() || *byte == b'-')
 }
 
 /// Puts a request target into the event; an absolute one is split into scheme, host and path.

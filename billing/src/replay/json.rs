@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::cloudflare;
 use super::event::Clock;
-use super::event::{Event, Malformed, number, request_line, rfc3339, set_target};
+use super::event::{Event, Malformed, is_method, number, request_line, rfc3339, set_target};
 
 /// A JSON value whose texts borrow from the line.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,11 +45,15 @@ pub(super) fn parse<'a>(line: &'a [u8], clock: &mut Clock) -> Result<Event<'a>, 
     let node: Node<'a> = serde_json::from_str(text).map_err(|_| Malformed("not a whole JSON object"))?;
     let Node::Map(fields) = node else { return Err(Malformed("not a JSON object")) };
     let fields = Fields(fields);
-    match fields.find(&["request"]) {
+    let mut event = match fields.find(&["request"]) {
         _ if cloudflare::is_its_own(&fields) => cloudflare::event(fields),
         Some(Node::Map(_)) => caddy(fields),
         _ => flat(fields, clock),
+    }?;
+    if !is_method(&event.method) {
+        event.method = Cow::default();
     }
+    Ok(event)
 }
 
 /// nginx and others: one flat object.
@@ -310,6 +314,17 @@ mod tests {
 
     fn parse_ok(line: &str) -> Event<'_> {
         parse(line.as_bytes(), &mut Clock::default()).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    #[test]
+    fn what_is_no_method_is_no_request() {
+        for method in ["GET /x", "\u{1}", &"G".repeat(33)] {
+            let method = serde_json::to_string(method).expect("a string");
+            let line = format!(
+                r#"{{"ts":1795354862.25,"request":{{"remote_ip":"192.0.2.7","method":{method},"uri":"/a"}},"size":0,"status":304}}"#
+            );
+            assert!(!parse_ok(&line).is_request(), "{line}");
+        }
     }
 
     #[test]

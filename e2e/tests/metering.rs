@@ -532,6 +532,35 @@ fn parts_of_a_version_are_paid_once() {
 }
 
 #[test]
+fn slices_without_a_version_are_no_free_copy() {
+    let origin = Origin::site(|request| {
+        let from: usize =
+            request.fields.first("range").and_then(|r| r[6..].split('-').next()?.parse().ok()).unwrap_or(0);
+        let slice = format!("{from:04}").repeat(250);
+        let range = format!("bytes {from}-{}/10000", from + 999);
+        format!(
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: {range}\r\nContent-Length: 1000\r\n\r\n{slice}"
+        )
+        .into_bytes()
+    });
+    let byline = shop(&origin);
+    for path in ["/articles/1", "/data/1"] {
+        for n in 0..10 {
+            let lines = format!("{RICH_AGENT}Range: bytes={}-{}\r\n", 1000 * n, 1000 * n + 999);
+            assert_eq!(ask_from(&byline, RICH, get(path, &lines)).status, 206);
+        }
+    }
+    let records = byline.wait_for_records(20);
+    let paid = |path: &str| -> i64 {
+        let of_path =
+            records.iter().filter(|record| record["url"].as_str().is_some_and(|url| url.ends_with(path)));
+        of_path.filter_map(|record| record["amount_nano"].as_str()?.parse::<i64>().ok()).sum()
+    };
+    // Nothing says that the slices are of one version: each is a fetch. By the megabyte the slices cost what the whole does.
+    assert_eq!((paid("/articles/1"), paid("/data/1")), (10 * 2_000_000, 10_000_000));
+}
+
+#[test]
 fn an_event_stream_is_recorded_at_its_end_and_never_charged() {
     let origin = Origin::answering(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\

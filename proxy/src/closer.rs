@@ -6,6 +6,7 @@
 //! once for all of a group.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use std::time::Instant;
 use billing::account::{Hold, InFlight};
 use metrics::{Meter, UnmeteredReason, UsageRecord};
 use tokio::sync::{Notify, oneshot};
+use tracing::error;
 
 use crate::shared::Shared;
 
@@ -56,10 +58,12 @@ impl Closer {
         tokio::task::spawn_local(Arc::clone(&closer.inbox).hand_out());
         let weak = Rc::downgrade(&closer);
         tokio::task::spawn_local(async move {
-            // Without a fetch that could end the closer is dropped, and appends what is left by itself.
             while let Some(closer) = weak.upgrade() {
                 closer.any_ended.notified().await;
-                closer.append_ended();
+                // A panic is a bug of ours; it ends the fetches of this turn, and not all that come after.
+                if catch_unwind(AssertUnwindSafe(|| closer.append_ended())).is_err() {
+                    error!("closing fetches ended in a panic");
+                }
             }
         });
         closer

@@ -282,16 +282,18 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
 }
 
 fn limits(table: &Table<'_, '_, '_>) -> Limits {
-    let connections = table.count("connections", 16_384);
-    let requests = table.count("requests", 4_096);
     // Whoever takes all that they can get leaves a quarter to the others.
     let share = |all: usize| (all - all / 4).max(1);
+    let connections = table.count("connections", 16_384);
+    let requests = table.count("requests", 4_096);
+    let requests_per_site = table.count("requests_per_site", share(requests));
     Limits {
         connections,
         connections_per_client: table.count("connections_per_client", share(connections)),
         requests,
-        requests_per_client: table.count("requests_per_client", share(requests)),
-        requests_per_site: table.count("requests_per_site", share(requests)),
+        // Less than a site takes, or one client could fill it.
+        requests_per_client: table.count("requests_per_client", requests_per_site.div_ceil(2)),
+        requests_per_site,
         memory_bytes: table.value(table.fields.quantity("memory"), units::bytes),
         head_bytes: usize::try_from(table.bytes("head", 64 << 10)).unwrap_or(usize::MAX),
         headers: table.count("headers", 128).clamp(16, 1024),

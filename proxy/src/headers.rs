@@ -321,9 +321,7 @@ pub(crate) fn to_origin(
     announce: &Announce,
 ) {
     let headers = &mut head.headers;
-    if let Some(te) = headers.get(TE)
-        && te != "trailers"
-    {
+    if headers.get_all(TE).iter().any(|te| te != "trailers") {
         let trailers = members(headers, TE).any(|name| name.eq_ignore_ascii_case(b"trailers"));
         headers.remove(TE);
         if trailers {

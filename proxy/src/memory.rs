@@ -35,8 +35,9 @@ impl Memory {
     /// Watches for ever.
     pub(crate) async fn watch(&self) {
         let mut interval = tokio::time::interval(INTERVAL);
-        while let Some(resident) = resident() {
-            self.see(resident);
+        loop {
+            // Without a descriptor to read it by, nothing is known, and nobody is refused for what is not known.
+            self.see(resident().unwrap_or(0));
             interval.tick().await;
         }
     }

@@ -1,7 +1,7 @@
 //! What a metered fetch costs after its body has ended, in CPU µs: the pure pieces on the thread that serves it, and
 //! what the ledger's writer thread does for one entry.
 //!
-//!     cargo run --release -p byline-billing --example cost [DIRECTORY]
+//!     cargo run --release -p byline-billing --example entry_cost [DIRECTORY]
 
 use std::hint::black_box;
 use std::path::Path;

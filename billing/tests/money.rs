@@ -166,9 +166,10 @@ impl Model {
         };
         if appended {
             if quote > 0 && fetch.outcome == Outcome::Complete {
-                // A later purchase stands in the place of an earlier one.
+                // A later purchase stands in the place of an earlier one, but a quote never in that of a payment.
                 let same = |it: &(usize, u8, String, Option<u8>, i64, bool)| {
-                    (it.0, it.1, &it.2, it.3) == (fetch.operator, fetch.work, &name, one_by_one)
+                    (it.0, it.1, &it.2, it.3, it.5)
+                        == (fetch.operator, fetch.work, &name, one_by_one, fetch.owed)
                 };
                 self.purchases.retain(|it| !same(it));
                 self.purchases.push((fetch.operator, fetch.work, name, one_by_one, seconds, fetch.owed));

@@ -15,7 +15,7 @@ use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
 };
 use http::{Method, response};
-use metrics::{Limit, Meter, Outcome, RolledFetch, UnmeteredReason, UsageRecord, WordOptions};
+use metrics::{Limit, Meter, Outcome, RolledFetch, Text, UnmeteredReason, UsageRecord, WordOptions};
 use policy::{
     Admission, Assurance, Crawler, Currency, Evidence, Grant, Money, Offer, OfferError, PolicySnapshot,
     Refusal, Release, ResponseHead, Terms, Unit, Verdict, Work,
@@ -328,40 +328,41 @@ impl OpenFetch {
         closed
     }
 
-    fn record(&mut self, outcome: Outcome) -> UsageRecord {
+    /// The record; it takes along what only it needs, as a fetch has one.
+    fn record(&mut self, outcome: Outcome) -> UsageRecord<Text> {
         let terms = self.terms.as_ref();
         let charge = terms.and_then(|terms| terms.charge.as_ref());
-        let response = &self.response;
+        let response = &mut self.response;
         UsageRecord {
-            id: std::mem::take(&mut self.id),
-            source: self.worker.shared.ledger.source.clone(),
+            id: std::mem::take(&mut self.id).into(),
+            source: (&self.worker.shared.ledger.source).into(),
             time_micros: shared::now_micros(),
-            crawler: self.crawler.row.token.to_string(),
-            operator: self.crawler.operator().to_owned(),
-            purpose: self.crawler.row.purpose.to_string(),
-            assurance: self.crawler.assurance.as_str().to_owned(),
-            evidence: evidence_text(&self.crawler.evidence),
-            method: self.method.to_string(),
-            url: self.work.url.clone(),
-            work: self.work.id.clone(),
-            holder: self.work.holder.as_deref().map(str::to_owned),
-            licence: self.work.licence.as_deref().map(str::to_owned),
-            policy: self.policy.digest().to_string(),
-            rule: terms.map_or("undecided", |terms| &terms.rule).to_owned(),
-            verdict: terms.map_or(Verdict::Allow, |terms| terms.verdict).as_str().to_owned(),
+            crawler: (&self.crawler.row.token).into(),
+            operator: self.crawler.operator().to_owned().into(),
+            purpose: self.crawler.row.purpose.as_str().into(),
+            assurance: self.crawler.assurance.as_str().into(),
+            evidence: evidence_text(&self.crawler.evidence).into(),
+            method: self.method.to_string().into(),
+            url: std::mem::take(&mut self.work.url).into(),
+            work: std::mem::take(&mut self.work.id).into(),
+            holder: self.work.holder.as_ref().map(Text::from),
+            licence: self.work.licence.as_ref().map(Text::from),
+            policy: self.policy.digest().into(),
+            rule: terms.map_or_else(|| "undecided".into(), |terms| (&terms.rule).into()),
+            verdict: terms.map_or(Verdict::Allow, |terms| terms.verdict).as_str().into(),
             would_refuse: terms.and_then(|terms| terms.would_refuse),
             status: response.status,
             outcome,
             bytes: 0,
             declared_bytes: response.declared_bytes,
             digest: None,
-            etag: response.etag.clone(),
-            content_range: response.content_range.clone(),
-            content_type: response.content_type.clone(),
+            etag: response.etag.take().map(Text::from),
+            content_range: response.content_range.take().map(Text::from),
+            content_type: response.content_type.take().map(Text::from),
             words: None,
             words_capped: false,
-            currency: self.policy.currency().as_str().to_owned(),
-            unit: charge.map(|charge| charge.unit.as_str().to_owned()),
+            currency: self.policy.currency().as_str().to_owned().into(),
+            unit: charge.map(|charge| charge.unit.as_str().into()),
             price_nano: charge.map(|charge| charge.price.nano),
             max_nano: charge.and_then(|charge| charge.max).map(|max| max.nano),
             quantity: 0,

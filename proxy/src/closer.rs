@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use billing::account::{Hold, InFlight};
-use metrics::{Meter, UnmeteredReason, UsageRecord};
+use metrics::{Meter, Text, UnmeteredReason, UsageRecord};
 use tokio::sync::{Notify, oneshot};
 use tracing::error;
 
@@ -22,7 +22,7 @@ use crate::shared::Shared;
 /// A fetch that has ended and will be an entry of its own.
 pub(crate) struct Ended {
     /// Complete but for what the meter read and what rating makes of it.
-    pub(crate) record: UsageRecord,
+    pub(crate) record: UsageRecord<Text>,
     pub(crate) meter: Option<Meter>,
     pub(crate) repeat_free_secs: u64,
     pub(crate) slot: ledger::Slot,
@@ -56,12 +56,12 @@ impl Closer {
             inbox: Arc::default(),
         });
         tokio::task::spawn_local(Arc::clone(&closer.inbox).hand_out());
-        let weak = Rc::downgrade(&closer);
+        let works = Rc::clone(&closer);
         tokio::task::spawn_local(async move {
-            while let Some(closer) = weak.upgrade() {
-                closer.any_ended.notified().await;
+            loop {
+                works.any_ended.notified().await;
                 // A panic is a bug of ours; it ends the fetches of this turn, and not all that come after.
-                if catch_unwind(AssertUnwindSafe(|| closer.append_ended())).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| works.append_ended())).is_err() {
                     error!("closing fetches ended in a panic");
                 }
             }

@@ -135,7 +135,7 @@ pub(crate) fn start_with(
         },
         derived: Arc::clone(&derived),
     };
-    let door = LedgerDoor::awaiting(source);
+    let door = LedgerDoor::awaiting(source.into());
     let ledger = Arc::<Mutex<Option<Ledger>>>::default();
     if predecessor.is_none() {
         let (open, appender) = opener.open()?;
@@ -481,7 +481,7 @@ fn control(
 async fn begin_ledger(shared: &Arc<Shared>) -> Result<(), String> {
     let start = NodeStart {
         id: shared::new_id(),
-        source: shared.ledger.source.clone(),
+        source: shared.ledger.source.to_string(),
         time_micros: shared::now_micros(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

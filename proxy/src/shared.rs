@@ -69,14 +69,14 @@ pub(crate) struct LedgerDoor {
     awaited: watch::Sender<bool>,
     waiting: AtomicUsize,
     /// The ledger's origin as records name it: `//example.org/ledger`.
-    pub(crate) source: String,
+    pub(crate) source: Arc<str>,
     /// Whether the policy in force is in the ledger: a record's policy digest must resolve there.
     pub(crate) policy_recorded: AtomicBool,
 }
 
 impl LedgerDoor {
     /// A door behind which there is no ledger yet.
-    pub(crate) fn awaiting(source: String) -> LedgerDoor {
+    pub(crate) fn awaiting(source: Arc<str>) -> LedgerDoor {
         let policy_recorded = AtomicBool::new(false);
         let (awaited, waiting) = (watch::Sender::new(true), AtomicUsize::new(0));
         LedgerDoor { appender: OnceLock::new(), awaited, waiting, source, policy_recorded }

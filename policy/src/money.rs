@@ -19,12 +19,12 @@ impl Currency {
     pub fn parse(code: &str) -> Result<Currency, MoneyError> {
         let unknown = || MoneyError::UnknownCurrency { code: code.to_owned() };
         let bytes: [u8; 3] = code.as_bytes().try_into().map_err(|_| unknown())?;
-        iso4217::decimals(code).map(|_| Currency(bytes)).ok_or_else(unknown)
+        iso4217::decimals(bytes).map(|_| Currency(bytes)).ok_or_else(unknown)
     }
 
     /// Decimals of the minor unit, in which invoices are paid: 2 for USD (cents), 0 for JPY.
     pub fn minor_decimals(&self) -> u8 {
-        iso4217::decimals(self.as_str()).expect("a currency is on the list that it was parsed from")
+        iso4217::decimals(self.0).expect("a currency is on the list that it was parsed from")
     }
 
     /// All codes that [`Currency::parse`] knows.

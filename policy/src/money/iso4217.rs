@@ -19,11 +19,17 @@ const THREE_DECIMALS: &str = "BHD IQD JOD KWD LYD OMR TND";
 const FOUR_DECIMALS: &str = "CLF UYW";
 
 /// Decimals of a code's minor unit; `None` if the list does not have the code.
-pub(super) fn decimals(code: &str) -> Option<u8> {
+pub(super) fn decimals(code: [u8; 3]) -> Option<u8> {
     [(TWO_DECIMALS, 2), (NO_DECIMALS, 0), (THREE_DECIMALS, 3), (FOUR_DECIMALS, 4)]
         .into_iter()
-        .find(|(codes, _)| codes.split_ascii_whitespace().any(|known| known == code))
+        .find(|(codes, _)| lists(codes, code))
         .map(|(_, decimals)| decimals)
+}
+
+/// Whether a list has a code: its codes are in order, each of three letters and, but for the last, followed by a space.
+fn lists(codes: &str, code: [u8; 3]) -> bool {
+    let (spaced, last) = codes.as_bytes().as_chunks::<4>();
+    spaced.binary_search_by(|known| known[..3].cmp(&code)).is_ok() || last == code
 }
 
 /// All codes, for suggestions.
@@ -31,4 +37,23 @@ pub(super) fn codes() -> impl Iterator<Item = &'static str> {
     [TWO_DECIMALS, NO_DECIMALS, THREE_DECIMALS, FOUR_DECIMALS]
         .into_iter()
         .flat_map(str::split_ascii_whitespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_found_and_nothing_else() {
+        for code in codes() {
+            let bytes: [u8; 3] = code.as_bytes().try_into().unwrap();
+            assert!(decimals(bytes).is_some(), "{code}");
+            assert_eq!(decimals([bytes[1], bytes[2], b' ']), None, "{code}");
+        }
+        assert_eq!(decimals(*b"JPY"), Some(0));
+        assert_eq!(decimals(*b"EUR"), Some(2));
+        assert_eq!(decimals(*b"TND"), Some(3));
+        assert_eq!(decimals(*b"UYW"), Some(4));
+        assert_eq!(decimals(*b"XAU"), None, "gold has no minor unit");
+    }
 }

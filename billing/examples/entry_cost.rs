@@ -79,7 +79,7 @@ fn writer_micros(directory: &Path, kind: Kind, group: usize) -> f64 {
         }
         for number in 0..group {
             let mut record = record(round * group + number);
-            let closing = derived.close(&mut record, 0);
+            let _closing = derived.close(&mut record, 0);
             let (sender, telemetry) = (sender.clone(), Arc::clone(&telemetry));
             let (counted, amount_nano) = (telemetry.counted(&record), record.amount_nano);
             let hold =
@@ -92,7 +92,6 @@ fn writer_micros(directory: &Path, kind: Kind, group: usize) -> f64 {
                     telemetry.fetch(&counted);
                     hold.settle(amount_nano);
                 }
-                drop(closing);
                 if number + 1 == group {
                     sender.send(result.is_ok()).expect("somebody waits");
                 }

@@ -10,10 +10,11 @@
 //! A clock that was wrong for a while does no lasting damage: a budget that began more than a period ahead begins anew
 //! at the next fetch, and a balance that is dated ahead takes the place of the farthest month only.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hashbrown::{Equivalent, HashMap};
 use metrics::{Rollup, UsageRecord};
 use policy::{Account, Currency, Limit, Money, PolicySnapshot, Standing};
 
@@ -38,6 +39,35 @@ struct Books {
     /// The period of each rule that has a budget.
     periods: HashMap<Arc<str>, u64>,
     windows: HashMap<(Arc<str>, Arc<str>), Window>,
+}
+
+// What the maps are asked for: their keys with names borrowed from whoever asks. Each hashes as its key does.
+
+#[derive(Hash)]
+struct Debt<'a>(&'a str, Currency, i32);
+
+impl Equivalent<(Arc<str>, Currency, i32)> for Debt<'_> {
+    fn equivalent(&self, (operator, currency, month): &(Arc<str>, Currency, i32)) -> bool {
+        *self.0 == **operator && self.1 == *currency && self.2 == *month
+    }
+}
+
+#[derive(Hash)]
+struct Purse<'a>(&'a str, Currency);
+
+impl Equivalent<(Arc<str>, Currency)> for Purse<'_> {
+    fn equivalent(&self, (operator, currency): &(Arc<str>, Currency)) -> bool {
+        *self.0 == **operator && self.1 == *currency
+    }
+}
+
+#[derive(Hash)]
+struct Budget<'a>(&'a str, &'a str);
+
+impl Equivalent<(Arc<str>, Arc<str>)> for Budget<'_> {
+    fn equivalent(&self, (rule, operator): &(Arc<str>, Arc<str>)) -> bool {
+        *self.0 == **rule && *self.1 == **operator
+    }
 }
 
 /// A budget of one rule for one operator in its running period.
@@ -115,12 +145,12 @@ impl Accounts {
 
     /// What an operator owes for a month of [`metrics::month_of`], in nano-units.
     pub fn owed(&self, operator: &str, currency: Currency, month: i32) -> i128 {
-        self.books().owed.get(&(Arc::from(operator), currency, month)).copied().unwrap_or(0)
+        self.books().owed.get(&Debt(operator, currency, month)).copied().unwrap_or(0)
     }
 
     /// What is held for fetches of an operator that are under way, in nano-units.
     pub fn held(&self, operator: &str, currency: Currency) -> i128 {
-        self.books().held.get(&(Arc::from(operator), currency)).copied().unwrap_or(0)
+        self.books().held.get(&Purse(operator, currency)).copied().unwrap_or(0)
     }
 
     /// A record is durable: its amount is owed, and it counts against its rule's budget.
@@ -225,21 +255,22 @@ impl Books {
         }
         let month = metrics::month_of(now_seconds.saturating_mul(1_000_000));
         let (operator, currency) = (&account.operator, amount.currency);
-        let owed = self.owed.get(&(Arc::clone(operator), currency, month)).copied().unwrap_or(0);
-        let held = self.held.get(&(Arc::clone(operator), currency)).copied().unwrap_or(0);
+        let owed = self.owed.get(&Debt(operator, currency, month)).copied().unwrap_or(0);
+        let held = self.held.get(&Purse(operator, currency)).copied().unwrap_or(0);
         owed + held + i128::from(amount.nano.max(0)) <= i128::from(account.credit_limit.nano)
     }
 
     fn owe(&mut self, operator: &str, currency: Currency, month: i32, nano: i64) {
-        let key = (Arc::<str>::from(operator), currency, month);
-        if !self.owed.contains_key(&key) {
+        if let Some(owed) = self.owed.get_mut(&Debt(operator, currency, month)) {
+            *owed += i128::from(nano);
+        } else {
             let months: BTreeSet<i32> = self.owed.keys().map(|(_, _, month)| *month).collect();
             if !months.contains(&month) && months.len() >= MONTHS_MAX {
                 let farthest = months.into_iter().max_by_key(|other| other.abs_diff(month));
                 self.owed.retain(|(_, _, month), _| Some(*month) != farthest);
             }
+            self.owed.insert((Arc::from(operator), currency, month), i128::from(nano));
         }
-        *self.owed.entry(key).or_default() += i128::from(nano);
     }
 
     /// Counts what is durable against a rule's budget, if it has one. What belongs to a period that is over is not
@@ -389,7 +420,7 @@ pub struct View<'a> {
 impl Standing for View<'_> {
     fn exhausted(&self, limit: &Limit, operator: &str) -> Option<u64> {
         let books = self.accounts.books();
-        let window = books.windows.get(&(Arc::clone(&limit.rule), Arc::from(operator)))?;
+        let window = books.windows.get(&Budget(&limit.rule, operator))?;
         let start = period_start(limit.period_secs, self.now_seconds);
         let same = window.period_secs == limit.period_secs && window.is_running(self.now_seconds);
         let (requests, bytes) = if same {

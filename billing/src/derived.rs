@@ -28,7 +28,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use metrics::{Entry, Gap, UsageRecord};
+use metrics::{Entry, Gap, Text, UsageRecord};
 use ring::digest;
 
 use crate::account::Accounts;
@@ -77,9 +77,16 @@ pub struct Last {
 }
 
 /// A version that was taken tentatively at close; its record is not durable yet.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[must_use = "forget it if the record cannot be appended"]
 pub struct Closing {
+    version: Option<Version>,
+    taken: bool,
+}
+
+/// A record beside its entry: what [`Derived`] then need not read from it. The ledger keeps it until the entry is durable.
+struct Noted<S> {
+    record: UsageRecord<S>,
     version: Option<Version>,
 }
 
@@ -117,12 +124,17 @@ impl Derived {
         record.quantity = rated.quantity;
         record.quote_nano = rated.quote_nano;
         record.amount_nano = rated.amount_nano;
-        Closing { version: version.filter(|_| !record.repeat) }
+        Closing { version, taken: !record.repeat }
+    }
+
+    /// The note for the ledger about the entry of a record that was just closed.
+    pub fn note(record: UsageRecord<Text>, closing: Closing) -> ledger::Note {
+        Box::new(Noted { record, version: closing.version })
     }
 
     /// The record was not appended: what it would have paid for is not paid.
     pub fn forget(&self, closing: Closing) {
-        if let Some(version) = closing.version {
+        if let Some(version) = closing.version.filter(|_| closing.taken) {
             self.repeats.forget(&version);
         }
     }
@@ -159,17 +171,17 @@ impl Derived {
 
     /// Sees a durable entry, in order.
     pub fn observe(&self, index: u64, entry: &[u8]) {
+        self.observe_noted(index, entry, None);
+    }
+
+    /// The same, with what [`Derived::note`] made of its record, if anything.
+    pub fn observe_noted(&self, index: u64, entry: &[u8], note: Option<&ledger::Note>) {
+        if let Some(noted) = note.and_then(|note| note.downcast_ref::<Noted<Text>>()) {
+            return self.fetched(index, &noted.record, noted.version.as_ref());
+        }
         // Nearly every entry is a fetch.
         if let Ok(record) = UsageRecord::read(entry) {
-            self.accounts.committed(&record);
-            self.repeats.insert_durable(&record);
-            let mut seen = lock(&self.totals);
-            seen.totals.fetch(&record);
-            let last = seen.last.get_or_insert_default();
-            (last.index, last.time_micros) = (index, record.time_micros);
-            last.id.clear();
-            last.id.push_str(&record.id);
-            return;
+            return self.fetched(index, &record, Version::of(&record).as_ref());
         }
         let parsed = Entry::parse(entry);
         match &parsed {
@@ -191,6 +203,24 @@ impl Derived {
             Ok(Entry::Unknown { .. }) | Err(_) => (0, String::new()),
         };
         lock(&self.totals).last = Some(Last { index, time_micros, id });
+    }
+
+    fn fetched<S: Deref<Target = str>>(
+        &self,
+        index: u64,
+        record: &UsageRecord<S>,
+        version: Option<&Version>,
+    ) {
+        self.accounts.committed(record);
+        if let Some(version) = version {
+            self.repeats.insert_durable(version, !record.repeat && record.quote_nano > 0);
+        }
+        let mut seen = lock(&self.totals);
+        seen.totals.fetch(record);
+        let last = seen.last.get_or_insert_default();
+        (last.index, last.time_micros) = (index, record.time_micros);
+        last.id.clear();
+        last.id.push_str(&record.id);
     }
 
     /// The newest entry that was seen.
@@ -369,8 +399,8 @@ impl ledger::Observer for LedgerObserver {
         self.0.restore(saved)
     }
 
-    fn committed(&mut self, index: u64, entry: &[u8]) {
-        self.0.observe(index, entry);
+    fn committed(&mut self, index: u64, entry: &[u8], note: Option<&ledger::Note>) {
+        self.0.observe_noted(index, entry, note);
     }
 
     fn save(&mut self) -> Vec<u8> {

@@ -213,16 +213,13 @@ impl Repeats {
         self.shard(&version.bought()).forget(version);
     }
 
-    /// A record is durable: what it paid, or was quoted, for is bought.
-    pub fn insert_durable<S: Deref<Target = str>>(&self, record: &UsageRecord<S>) {
-        let Some(version) = Version::of(record) else {
-            return;
-        };
+    /// A record is durable: what it delivered is bought, if it `cost` anything or was quoted for.
+    pub fn insert_durable(&self, version: &Version, cost: bool) {
         let key = version.bought();
         let mut order = lock(&self.order);
         let mut shard = self.shard(&key);
-        shard.forget(&version);
-        if !version.complete || record.repeat || record.quote_nano <= 0 {
+        shard.forget(version);
+        if !version.complete || !cost {
             return;
         }
         let purchase = shard.durable.entry(key).or_default();

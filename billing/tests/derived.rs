@@ -584,7 +584,7 @@ fn a_million_keys_are_kept_saved_and_restored_and_the_oldest_goes_first() {
         record
     };
     for number in 0..KEYS_MAX + 10 {
-        repeats.insert_durable(&version(number));
+        repeats.insert_durable(&Version::of(&version(number)).unwrap(), true);
     }
     assert_eq!(repeats.len(), KEYS_MAX);
     let known = |repeats: &Repeats, number| {

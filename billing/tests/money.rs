@@ -7,7 +7,7 @@ use std::sync::Arc;
 use billing::derived::{Derived, LedgerObserver};
 use billing::rate::rate_record;
 use ledger::Observer as _;
-use metrics::{Outcome, UsageRecord};
+use metrics::{Outcome, Text, UsageRecord};
 use proptest::prelude::*;
 
 const OPERATORS: [&str; 3] = ["example-labs", "acme-ai", "spoof"];
@@ -203,7 +203,9 @@ proptest! {
                     prop_assert_eq!(record.amount_nano, expected, "{:?}", fetch);
                     if *appended {
                         ledger.push(record.encode());
-                        derived.observe(ledger.len() as u64 - 1, &ledger[ledger.len() - 1]);
+                        // Seen from a note here and, after a crash, from the entry: the sums must not tell.
+                        let note = Derived::note(record.map(Text::Own), closing);
+                        derived.observe_noted(ledger.len() as u64 - 1, &ledger[ledger.len() - 1], Some(&note));
                     } else {
                         derived.forget(closing);
                     }
@@ -217,7 +219,7 @@ proptest! {
                         *entries
                     });
                     for (index, entry) in ledger.iter().enumerate().skip(from) {
-                        observer.committed(index as u64, entry);
+                        observer.committed(index as u64, entry, None);
                     }
                 }
             }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::queue::{Ack, Job, Queue, Slot};
+use super::queue::{Append, Job, Queue, Slot};
 use super::sync::thread::{self, JoinHandle};
 use super::sync::{Instant, Mutex, lock};
 use crate::disk::{Disk, RealDisk};
@@ -124,7 +124,7 @@ impl Appender {
     /// # Panics
     ///
     /// If a slot is another ledger's.
-    pub fn append_all(&self, entries: impl IntoIterator<Item = (Slot, Vec<u8>, Ack)>) {
+    pub fn append_all(&self, entries: impl IntoIterator<Item = Append>) {
         self.shared.queue.hand_in_all(entries);
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::sim::{Fault, SimDisk};
 use crate::{
-    Ack, AppendError, Appender, CloseError, Ledger, Observer, Options, Pause, Position, Reader, Slot, Status,
-    Unavailable,
+    Ack, Append, AppendError, Appender, CloseError, Ledger, Note, Observer, Options, Pause, Position, Reader,
+    Slot, Status, Unavailable,
 };
 
 fn options() -> Options {
@@ -38,7 +38,7 @@ impl Observer for Gaps {
     fn restore(&mut self, _: &[u8]) -> Result<(), String> {
         Ok(())
     }
-    fn committed(&mut self, index: u64, entry: &[u8]) {
+    fn committed(&mut self, index: u64, entry: &[u8], _: Option<&Note>) {
         if entry.starts_with(b"gap") {
             self.0.send(index).unwrap();
         }
@@ -84,7 +84,7 @@ fn entries_handed_in_together_stay_together() {
     let entry = |entry: &[u8]| {
         let sender = sender.clone();
         let ack: Ack = Box::new(move |result| sender.send(result).unwrap());
-        (appender.reserve().unwrap(), entry.to_vec(), ack)
+        Append { slot: appender.reserve().unwrap(), entry: entry.to_vec(), note: None, ack }
     };
     appender.append_all([entry(b"one"), entry(b""), entry(b"two"), entry(b"three")]);
     assert!(matches!(receiver.recv().unwrap(), Err(AppendError::Length { bytes: 0 })));
@@ -276,7 +276,7 @@ fn an_observer_that_panics_stops_the_ledger() {
         fn restore(&mut self, _: &[u8]) -> Result<(), String> {
             Ok(())
         }
-        fn committed(&mut self, _: u64, _: &[u8]) {
+        fn committed(&mut self, _: u64, _: &[u8], _: Option<&Note>) {
             panic!("lost count");
         }
         fn save(&mut self) -> Vec<u8> {
@@ -299,7 +299,7 @@ fn an_observer_that_cannot_use_its_state_sees_everything_again() {
         fn restore(&mut self, _: &[u8]) -> Result<(), String> {
             Err("another version".into())
         }
-        fn committed(&mut self, index: u64, _: &[u8]) {
+        fn committed(&mut self, index: u64, _: &[u8], _: Option<&Note>) {
             self.0.send(index).unwrap();
         }
         fn save(&mut self) -> Vec<u8> {

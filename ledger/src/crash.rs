@@ -12,7 +12,7 @@ use crate::reader::Reader;
 use crate::sim::{Dice, Fault, SimDisk, Survival};
 use crate::verify::{Verdict, verify_on};
 use crate::writer::{WriteError, Writer};
-use crate::{Observer, Options, Pause, Position, merkle};
+use crate::{Note, Observer, Options, Pause, Position, merkle};
 
 /// One story's entries, as its teller knows them.
 #[derive(Clone, Default)]
@@ -49,7 +49,7 @@ impl Observer for Tally {
         Ok(())
     }
 
-    fn committed(&mut self, index: u64, entry: &[u8]) {
+    fn committed(&mut self, index: u64, entry: &[u8], _: Option<&Note>) {
         let mut seen = self.0.lock().unwrap();
         assert_eq!(index, seen.0, "the observer sees every entry once, in order");
         *seen = (index + 1, crc32c::crc32c_append(seen.1, entry));

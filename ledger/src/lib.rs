@@ -69,7 +69,7 @@ use std::time::{Duration, SystemTime};
 pub use appender::{AppendError, Appender, CloseError, Ledger, Stats, Status, Unavailable};
 pub use checkpoint::Checkpoint;
 pub use disk::{Access, Disk, DiskFile, RealDisk};
-pub use queue::{Ack, Slot};
+pub use queue::{Ack, Append, Slot};
 pub use reader::{ReadError, Reader};
 pub use recovery::{OpenError, Recovery};
 pub use verify::{Verdict, verify, verify_on};
@@ -133,6 +133,10 @@ pub struct Position {
     pub index: u64,
 }
 
+/// What an appender knows of its entry, for the [`Observer`], which then need not read the entry again. It is never
+/// written: after a start the observer must come to the same state from the entry alone.
+pub type Note = Box<dyn std::any::Any + Send>;
+
 /// State derived from entries: built on the writer thread, in index order, kept in side files so that a start
 /// need not read history.
 pub trait Observer: Send {
@@ -140,7 +144,8 @@ pub trait Observer: Send {
     /// used (another version's, say): the observer must then be as new, and sees every entry again.
     fn restore(&mut self, saved: &[u8]) -> Result<(), String>;
     /// Sees an entry that is durable: right after its commit, or at a start when it is newer than what was restored.
-    fn committed(&mut self, index: u64, entry: &[u8]);
+    /// `note` is what its appender gave along, if anything.
+    fn committed(&mut self, index: u64, entry: &[u8], note: Option<&Note>);
     /// The state after the last entry seen. Called when a segment is sealed and at a clean stop.
     fn save(&mut self) -> Vec<u8>;
     /// The bytes of an entry to append first after a pause, before anything that was not written for want of
@@ -154,7 +159,7 @@ impl Observer for () {
     fn restore(&mut self, _: &[u8]) -> Result<(), String> {
         Ok(())
     }
-    fn committed(&mut self, _: u64, _: &[u8]) {}
+    fn committed(&mut self, _: u64, _: &[u8], _: Option<&Note>) {}
     fn save(&mut self) -> Vec<u8> {
         Vec::new()
     }

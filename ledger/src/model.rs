@@ -17,9 +17,9 @@ use shuttle::sync::mpsc::{Receiver, channel};
 use shuttle::{Config, Runner, rand, thread};
 
 use self::appender::{AppendError, Appender, CloseError, Ledger, Status, Unavailable};
-use self::queue::{Ack, Slot};
+use self::queue::{Ack, Append, Slot};
 use crate::sim::{Dice, Fault, SimDisk, Survival};
-use crate::{Observer, Options, Pause, Position, Reader};
+use crate::{Note, Observer, Options, Pause, Position, Reader};
 
 #[allow(dead_code, unreachable_pub, clippy::duplicate_mod)]
 #[path = "appender.rs"]
@@ -315,7 +315,7 @@ fn together(caller: &Caller, entries: [u8; 2]) {
         let entries = left.drain(..slots.len());
         for (slot, number) in slots.into_iter().zip(entries) {
             let (ack, answer) = caller.hear(number);
-            batch.push((slot, entry(number), ack));
+            batch.push(Append { slot, entry: entry(number), note: None, ack });
             answers.push(answer);
         }
         caller.release(batch.len());
@@ -393,7 +393,7 @@ impl Observer for Gaps {
     fn restore(&mut self, _: &[u8]) -> Result<(), String> {
         Ok(())
     }
-    fn committed(&mut self, _: u64, _: &[u8]) {}
+    fn committed(&mut self, _: u64, _: &[u8], _: Option<&Note>) {}
     fn save(&mut self) -> Vec<u8> {
         Vec::new()
     }

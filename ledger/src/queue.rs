@@ -12,7 +12,8 @@ use super::appender::AppendError;
 use super::sync::{
     self, AtomicU64, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, Ordering, PoisonError, lock,
 };
-use crate::{ENTRY_BYTES_MAX, Position};
+use crate::writer::Batched;
+use crate::{ENTRY_BYTES_MAX, Note, Position};
 
 /// Room for one entry. Dropping it gives the room back.
 pub struct Slot {
@@ -25,7 +26,7 @@ impl Slot {
     /// or a ledger that is closed).
     pub fn append(self, entry: Vec<u8>, ack: impl FnOnce(Result<Position, AppendError>) + Send + 'static) {
         let queue = Arc::clone(&self.permit.queue);
-        if let Some(job) = Job::new(self, entry, Box::new(ack)) {
+        if let Some(job) = Job::new(Append { slot: self, entry, note: None, ack: Box::new(ack) }) {
             queue.hand_in(job);
         }
     }
@@ -34,17 +35,31 @@ impl Slot {
 /// Hears what became of an entry; see [`Slot::append`].
 pub type Ack = Box<dyn FnOnce(Result<Position, AppendError>) + Send>;
 
+/// One of several entries that are appended together; see [`Appender::append_all`](crate::Appender::append_all).
+pub struct Append {
+    /// Its room.
+    pub slot: Slot,
+    /// Its bytes.
+    pub entry: Vec<u8>,
+    /// What the observer need not find out from the entry.
+    pub note: Option<Note>,
+    /// Hears what became of it.
+    pub ack: Ack,
+}
+
 /// An entry on its way, with the slot that it keeps until it is answered.
 pub(crate) struct Job {
     entry: Vec<u8>,
+    note: Option<Note>,
     ack: Ack,
     permit: Permit,
 }
 
 impl Job {
     /// A job for the queue; an entry of a length that cannot be is refused at once.
-    fn new(slot: Slot, entry: Vec<u8>, ack: Ack) -> Option<Job> {
-        let job = Job { entry, ack, permit: slot.permit };
+    fn new(append: Append) -> Option<Job> {
+        let Append { slot, entry, note, ack } = append;
+        let job = Job { entry, note, ack, permit: slot.permit };
         let bytes = job.entry.len();
         if (1..=ENTRY_BYTES_MAX).contains(&bytes) {
             return Some(job);
@@ -61,9 +76,13 @@ impl Job {
     }
 }
 
-impl AsRef<[u8]> for Job {
-    fn as_ref(&self) -> &[u8] {
+impl Batched for Job {
+    fn entry(&self) -> &[u8] {
         &self.entry
+    }
+
+    fn note(&self) -> Option<&Note> {
+        self.note.as_ref()
     }
 }
 
@@ -142,10 +161,10 @@ impl Queue {
     }
 
     /// Hands in several entries under one lock and with at most one wake. Their indexes are in this order.
-    pub(crate) fn hand_in_all(self: &Arc<Queue>, entries: impl IntoIterator<Item = (Slot, Vec<u8>, Ack)>) {
-        let jobs = entries.into_iter().filter_map(|(slot, entry, ack)| {
-            assert!(Arc::ptr_eq(self, &slot.permit.queue), "the slot is another ledger's");
-            Job::new(slot, entry, ack)
+    pub(crate) fn hand_in_all(self: &Arc<Queue>, entries: impl IntoIterator<Item = Append>) {
+        let jobs = entries.into_iter().filter_map(|append| {
+            assert!(Arc::ptr_eq(self, &append.slot.permit.queue), "the slot is another ledger's");
+            Job::new(append)
         });
         // All of it before the lock: what the iterator and refused callers do is not the queue's time.
         let mut jobs: Vec<Job> = jobs.collect();

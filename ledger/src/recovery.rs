@@ -224,7 +224,7 @@ fn restore(
             match scan.next().map_err(failed(&name))? {
                 Met::Batch(batch) => {
                     for (index, entry) in (batch.first..).zip(batch.entries()) {
-                        observer.committed(index, entry);
+                        observer.committed(index, entry, None);
                         report.replayed += 1;
                     }
                     index = batch.size;
@@ -275,7 +275,7 @@ impl LastSegment<'_> {
                     last_root = Some((batch.root, batch.first, batch.commit_offset()));
                     for (index, entry) in (batch.first..).zip(batch.entries()) {
                         if index >= self.seen {
-                            observer.committed(index, entry);
+                            observer.committed(index, entry, None);
                             self.report.replayed += 1;
                         }
                     }

@@ -20,7 +20,7 @@ use crate::segment::{
     BatchBuffer, COMMIT_BYTES, ENTRY_FRAME_MAX, HEADER_BYTES, Header, entry_frame_bytes, segment_name,
     side_name,
 };
-use crate::{Checkpoint, Observer, Options};
+use crate::{Checkpoint, Note, Observer, Options};
 
 /// How many of the newest side files keep the observer's state.
 const STATES_KEPT: usize = 2;
@@ -32,6 +32,23 @@ pub(crate) enum WriteError {
     NoSpace(io::Error),
     /// What is on disk is not known any more. Nothing will be written again.
     Broken(String),
+}
+
+/// An entry that can be part of a batch.
+pub(crate) trait Batched {
+    fn entry(&self) -> &[u8];
+    fn note(&self) -> Option<&Note>;
+}
+
+/// One of which nobody knows more.
+impl Batched for Vec<u8> {
+    fn entry(&self) -> &[u8] {
+        self
+    }
+
+    fn note(&self) -> Option<&Note> {
+        None
+    }
 }
 
 pub(crate) struct Writer {
@@ -137,9 +154,9 @@ impl Writer {
 
     /// Appends the first of these entries, as many as one batch takes and at least one. When this returns they
     /// are durable at these indexes, and the observer has seen them.
-    pub(crate) fn append<E: AsRef<[u8]>>(&mut self, entries: &[E]) -> Result<Range<u64>, WriteError> {
+    pub(crate) fn append<E: Batched>(&mut self, entries: &[E]) -> Result<Range<u64>, WriteError> {
         let Some(first) = entries.first() else { return Ok(self.frontier.size()..self.frontier.size()) };
-        self.make_room(entry_frame_bytes(first.as_ref().len()) + COMMIT_BYTES)?;
+        self.make_room(entry_frame_bytes(first.entry().len()) + COMMIT_BYTES)?;
         let tail = self.tail.as_mut().expect("there is a tail when there is room");
 
         let room = self.options.segment_bytes.saturating_sub(tail.end).min(self.options.batch_bytes as u64);
@@ -147,7 +164,7 @@ impl Writer {
         self.buffer.begin(tail.seed);
         self.grown.clone_from(&self.frontier);
         for entry in entries {
-            let entry = entry.as_ref();
+            let entry = entry.entry();
             let batch_bytes = self.buffer.bytes().len() + entry_frame_bytes(entry.len()) + COMMIT_BYTES;
             if self.grown.size() > start && batch_bytes as u64 > room {
                 break;
@@ -167,7 +184,7 @@ impl Writer {
         std::mem::swap(&mut self.frontier, &mut self.grown);
         let indexes = start..self.frontier.size();
         for (index, entry) in indexes.clone().zip(entries) {
-            self.observer.committed(index, entry.as_ref());
+            self.observer.committed(index, entry.entry(), entry.note());
         }
         Ok(indexes)
     }

@@ -17,7 +17,7 @@ const GAP: &str = "ai.usage.gap.v1";
 const START: &str = "ai.usage.node-start.v1";
 
 /// The longest `id` and `source` of an event, and the longest of the short texts here, in bytes as written.
-const ID_BYTES_MAX: usize = 128;
+pub(crate) const ID_BYTES_MAX: usize = 128;
 const SOURCE_BYTES_MAX: usize = 1_024;
 const TEXT_BYTES_MAX: usize = 1_024;
 

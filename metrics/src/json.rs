@@ -177,11 +177,14 @@ fn string(out: &mut String, value: &str) {
     out.push('"');
 }
 
+/// The most bytes that a byte of text takes when written.
+pub(crate) const ESCAPED_BYTES_MAX: usize = 6;
+
 /// How many bytes a byte of text takes when written. Only ASCII is ever escaped.
 fn escaped_len(byte: u8) -> usize {
     match byte {
         b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => 2,
-        0..=0x1f => 6,
+        0..=0x1f => ESCAPED_BYTES_MAX,
         _ => 1,
     }
 }

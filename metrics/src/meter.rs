@@ -143,6 +143,9 @@ impl Meter {
     }
 }
 
+/// Bytes of a digest as text: the name of its algorithm, and 44 digits between colons.
+const DIGEST_BYTES: usize = "sha-256=::".len() + 44;
+
 /// What a meter read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Metered {
@@ -160,7 +163,13 @@ impl Metered {
     /// `sha-256=:<base64>:`, the digest as records and RFC 9530 write it; `None` if there were no bytes.
     pub fn digest(&self) -> Option<String> {
         use base64::Engine as _;
-        let text = base64::engine::general_purpose::STANDARD.encode(self.sha256);
-        (self.bytes > 0).then(|| format!("sha-256=:{text}:"))
+        let text = || {
+            let mut text = String::with_capacity(DIGEST_BYTES);
+            text.push_str("sha-256=:");
+            base64::engine::general_purpose::STANDARD.encode_string(self.sha256, &mut text);
+            text.push(':');
+            text
+        };
+        (self.bytes > 0).then(text)
     }
 }

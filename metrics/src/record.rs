@@ -9,7 +9,7 @@ use std::ops::Deref;
 use serde::Deserialize;
 
 use crate::entry::{self, Event};
-use crate::json::{Object, bounded};
+use crate::json::{ESCAPED_BYTES_MAX, Object, bounded};
 use crate::scan::Scan;
 use crate::{Metered, Outcome};
 
@@ -165,6 +165,7 @@ mod limit {
     pub(super) const LICENCE: usize = 4_096;
     pub(super) const ETAG: usize = 2_048;
     pub(super) const EVIDENCE: usize = 1_024;
+    pub(super) const ID: usize = crate::entry::ID_BYTES_MAX;
     pub(super) const NAME: usize = crate::entry::NAME_BYTES_MAX;
     pub(super) const WORD: usize = 128;
 }
@@ -178,17 +179,24 @@ impl<S: Deref<Target = str> + From<String>> UsageRecord<S> {
         self.words_capped = metered.words_capped;
     }
 
-    /// Cuts the texts that name a version of a work as [`UsageRecord::encode`] cuts them, so that what is derived from
-    /// the record is what is derived from its entry.
+    /// Cuts the texts from which something is derived (names, versions of works) as [`UsageRecord::encode`] cuts them, so
+    /// that what is derived from the record is what is derived from its entry.
     pub fn cut(&mut self) {
         let texts = [
+            (Some(&mut self.id), limit::ID),
+            (Some(&mut self.crawler), limit::NAME),
             (Some(&mut self.operator), limit::NAME),
+            (Some(&mut self.rule), limit::NAME),
             (Some(&mut self.url), limit::URL),
+            (Some(&mut self.work), limit::WORK),
+            (Some(&mut self.currency), limit::WORD),
+            (self.holder.as_mut(), limit::NAME),
             (self.etag.as_mut(), limit::ETAG),
             (self.content_range.as_mut(), limit::NAME),
         ];
         for (text, limit) in texts {
             if let Some(text) = text
+                && text.len() > limit / ESCAPED_BYTES_MAX
                 && let Cow::Owned(cut) = bounded(text, limit)
             {
                 *text = S::from(cut);
@@ -419,7 +427,7 @@ impl<'a> UsageRecord<Cow<'a, str>> {
 
 impl<S> UsageRecord<S> {
     /// The same record, its texts kept otherwise.
-    fn map<T>(self, to: impl Fn(S) -> T) -> UsageRecord<T> {
+    pub fn map<T>(self, to: impl Fn(S) -> T) -> UsageRecord<T> {
         UsageRecord {
             id: to(self.id),
             source: to(self.source),

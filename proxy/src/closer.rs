@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use billing::account::{Hold, InFlight};
+use billing::derived::Derived;
 use metrics::{Meter, Text, UnmeteredReason, UsageRecord};
 use tokio::sync::{Notify, oneshot};
 use tracing::error;
@@ -123,7 +124,8 @@ impl Closer {
                     drop(in_flight);
                     group.answer(waiting, Answer { durable, amount_nano });
                 };
-                (slot, entry, Box::new(ack) as ledger::Ack)
+                let note = Some(Derived::note(record, closing));
+                ledger::Append { slot, entry, note, ack: Box::new(ack) }
             });
         self.shared.ledger.append_all(entries);
     }

@@ -141,7 +141,7 @@ impl LedgerDoor {
     }
 
     /// Hands in entries for which there is room.
-    pub(crate) fn append_all(&self, entries: impl IntoIterator<Item = (ledger::Slot, Vec<u8>, ledger::Ack)>) {
+    pub(crate) fn append_all(&self, entries: impl IntoIterator<Item = ledger::Append>) {
         self.appender().expect("room was reserved in a ledger").append_all(entries);
     }
 

@@ -4,9 +4,9 @@
 //! dropped, and the list of works counts by the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005): a work that
 //! is on the list has at most `error` fetches too many, and every work fetched more often than the list's least is on it.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 
+use hashbrown::{Equivalent, HashMap};
 use metrics::{Rollup, UsageRecord};
 
 use super::codec::{BROKEN, Reader, Writer};
@@ -28,6 +28,38 @@ struct Key {
     operator: String,
     holder: Option<String>,
     currency: String,
+}
+
+/// A key with names borrowed from whoever asks; it hashes as a [`Key`] does.
+#[derive(Clone, Copy, Hash)]
+struct Named<'a> {
+    month: i32,
+    crawler: &'a str,
+    operator: &'a str,
+    holder: Option<&'a str>,
+    currency: &'a str,
+}
+
+impl Equivalent<Key> for Named<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.month == key.month
+            && *self.crawler == *key.crawler
+            && *self.operator == *key.operator
+            && self.holder == key.holder.as_deref()
+            && *self.currency == *key.currency
+    }
+}
+
+impl From<&Named<'_>> for Key {
+    fn from(line: &Named<'_>) -> Key {
+        Key {
+            month: line.month,
+            crawler: line.crawler.to_owned(),
+            operator: line.operator.to_owned(),
+            holder: line.holder.map(str::to_owned),
+            currency: line.currency.to_owned(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -95,17 +127,14 @@ impl Totals {
             self.newest_month = month;
             self.lines.retain(|key, _| key.month > month - MONTHS_MAX);
         }
-        let mut key = Key {
-            month,
-            crawler: crawler.to_owned(),
-            operator: operator.to_owned(),
-            holder: holder.map(str::to_owned),
-            currency: currency.to_owned(),
-        };
-        if self.lines.len() >= LINES_MAX && !self.lines.contains_key(&key) {
-            key = Key { crawler: OTHER.to_owned(), operator: OTHER.to_owned(), holder: None, ..key };
+        let mut line = Named { month, crawler, operator, holder, currency };
+        if !self.lines.contains_key(&line) {
+            if self.lines.len() >= LINES_MAX {
+                line = Named { crawler: OTHER, operator: OTHER, holder: None, ..line };
+            }
+            self.lines.entry(Key::from(&line)).or_default();
         }
-        let sums = self.lines.entry(key).or_default();
+        let sums = self.lines.get_mut(&line).expect("it was there, or is now");
         sums.last_micros = sums.last_micros.max(time_micros);
         sums
     }

@@ -352,7 +352,7 @@ fn right_checksums_do_not_hide_a_change() {
     // The last segment, without a clean stop: the start compares the root as well.
     let disk = SimDisk::new();
     let mut writer = Sample::open(&disk).unwrap();
-    writer.append(&[[b'x'; 40], [b'y'; 40]]).unwrap();
+    writer.append(&[vec![b'x'; 40], vec![b'y'; 40]]).unwrap();
     drop(writer);
     let last = Sample { disk: disk.clone(), lengths: vec![] };
     let salt = disk.bytes_of(&name)[16..32].try_into().unwrap();

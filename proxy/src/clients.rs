@@ -6,9 +6,11 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use metrics::Limit;
+
+use crate::shared::lock;
 
 /// Clients that meet in one lock; it is taken when a connection begins and when it ends.
 const SHARDS: usize = 16;
@@ -45,7 +47,7 @@ impl Clients {
         let key = subscriber(address);
         let mut requests = None;
         if !trusted {
-            let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shard = lock(self.shard(key));
             let load = shard.entry(key).or_insert_with(|| Load { connections: 0, requests: Arc::default() });
             if load.connections >= self.connections_max {
                 return Err(Limit::ClientConnections);
@@ -86,7 +88,7 @@ impl Drop for Client {
         if self.requests.is_none() {
             return;
         }
-        let mut shard = self.clients.shard(self.key).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = lock(self.clients.shard(self.key));
         if let Some(load) = shard.get_mut(&self.key) {
             load.connections -= 1;
             if load.connections == 0 {

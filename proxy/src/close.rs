@@ -97,7 +97,7 @@ impl Closed {
                 let money = Money { nano: amount_nano, currency: self.currency };
                 Leave::Yes { owed: (durable && amount_nano > 0).then_some(money) }
             }
-            // The thread that would have answered is gone, and nobody knows what is owed.
+            // Whoever would have answered is gone, thread or panicked callback, and nobody knows what is owed.
             Err(_) => Leave::No,
         })
     }

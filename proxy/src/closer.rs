@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use billing::account::{Hold, InFlight};
@@ -18,7 +18,7 @@ use metrics::{Meter, Text, UnmeteredReason, UsageRecord};
 use tokio::sync::{Notify, oneshot};
 use tracing::error;
 
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 
 /// A fetch that has ended and will be an entry of its own.
 pub(crate) struct Ended {
@@ -93,9 +93,9 @@ impl Closer {
             inbox: Arc::clone(&self.inbox),
         });
         let (mut meters, mut waiting) = (Vec::with_capacity(ended.len()), Vec::with_capacity(ended.len()));
-        for (mut ended, answer) in ended {
+        for (mut ended, fetch) in ended {
             meters.push(ended.meter.take().unwrap_or_else(|| Meter::start(None)));
-            waiting.push((ended, answer));
+            waiting.push((ended, Waiting { fetch: Some(fetch), group: Arc::clone(&group) }));
         }
         let entries =
             waiting.into_iter().zip(Meter::finish_all(meters)).map(|((ended, waiting), metered)| {
@@ -105,7 +105,7 @@ impl Closer {
                 let UsageRecord { amount_nano, bytes, .. } = record;
                 let counted = self.shared.telemetry.counted(&record);
                 let entry = record.encode();
-                let (shared, group) = (Arc::clone(&self.shared), Arc::clone(&group));
+                let shared = Arc::clone(&self.shared);
                 let appended = Instant::now();
                 let ack = move |result: Result<_, _>| {
                     let durable = result.is_ok();
@@ -122,7 +122,7 @@ impl Closer {
                         hold.settle(if durable { amount_nano } else { 0 });
                     }
                     drop(in_flight);
-                    group.answer(waiting, Answer { durable, amount_nano });
+                    waiting.answer(Answer { durable, amount_nano });
                 };
                 let note = Some(Derived::note(record, closing));
                 ledger::Append { slot, entry, note, ack: Box::new(ack) }
@@ -153,12 +153,26 @@ struct Group {
     inbox: Arc<Inbox>,
 }
 
-impl Group {
-    /// Takes one answer, on the writer's thread.
-    fn answer(&self, waiting: oneshot::Sender<Answer>, answer: Answer) {
-        lock(&self.answers).push((waiting, answer));
-        if self.unanswered.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.inbox.leave(&mut lock(&self.answers));
+/// One fetch of a group. A panic on the way to its answer must not keep the answers of the others: whoever is dropped
+/// without one counts as answered, and the fetch itself hears that nobody will say what became of it.
+struct Waiting {
+    fetch: Option<oneshot::Sender<Answer>>,
+    group: Arc<Group>,
+}
+
+impl Waiting {
+    /// Takes the answer, on the writer's thread.
+    fn answer(mut self, answer: Answer) {
+        if let Some(fetch) = self.fetch.take() {
+            lock(&self.group.answers).push((fetch, answer));
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.group.unanswered.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.group.inbox.leave(&mut lock(&self.group.answers));
         }
     }
 }
@@ -195,6 +209,147 @@ impl Inbox {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use billing::derived::{Derived, LedgerObserver};
+    use ledger::Ledger;
+    use metrics::Outcome;
+
+    use super::*;
+    use crate::config::{self, Overrides};
+    use crate::process::{self, Process};
+
+    fn ledger(directory: &std::path::Path) -> (Ledger, ledger::Appender) {
+        let observer = Box::new(LedgerObserver(Derived::new("//test/ledger")));
+        Ledger::open_dir(directory, ledger::Options::default(), observer).expect("a new ledger")
+    }
+
+    /// Drives a future with what it spawns; nothing here may take long.
+    fn run<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .expect("a runtime");
+        runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time") })
+    }
+
+    #[test]
+    fn a_panic_on_the_way_to_one_answer_keeps_no_other() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (ledger, appender) = ledger(directory.path());
+        for panics in 0..3 {
+            let inbox = Arc::<Inbox>::default();
+            let group = Arc::new(Group {
+                unanswered: AtomicUsize::new(3),
+                answers: Mutex::default(),
+                inbox: Arc::clone(&inbox),
+            });
+            let mut answered = Vec::new();
+            let entries: Vec<_> = (0..3)
+                .map(|index| {
+                    let (fetch, answer) = oneshot::channel();
+                    answered.push(answer);
+                    let waiting = Waiting { fetch: Some(fetch), group: Arc::clone(&group) };
+                    let ack = move |result: Result<ledger::Position, _>| {
+                        assert_ne!(index, panics, "a broken invariant, on the writer's thread");
+                        waiting.answer(Answer { durable: result.is_ok(), amount_nano: index });
+                    };
+                    let (slot, entry) = (appender.reserve().expect("room"), b"entry".to_vec());
+                    ledger::Append { slot, entry, note: None, ack: Box::new(ack) }
+                })
+                .collect();
+            // As after a turn: nothing but the entries on their way has the group.
+            drop(group);
+            appender.append_all(entries);
+            let answers = run(async {
+                tokio::task::spawn_local(inbox.hand_out());
+                futures_util::future::join_all(answered).await
+            });
+            for (index, answer) in (0..).zip(answers) {
+                let said = answer.ok().map(|answer| (answer.durable, answer.amount_nano));
+                assert_eq!(said, (index != panics).then_some((true, index)), "{index}, {panics} panicked");
+            }
+        }
+        ledger.close().expect("a clean end");
+    }
+
+    fn process(state: &std::path::Path) -> Process {
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nupstream = \"http://127.0.0.1:1\"\n\
+             threads = 1\nstate = \"{}\"\n",
+            state.display()
+        );
+        let source = policy::Source { name: "byline.toml".to_owned(), text };
+        let overrides = Overrides { offline: true, ..Overrides::default() };
+        process::start(config::compile(source, &overrides).expect("a configuration")).expect("it starts")
+    }
+
+    fn ended(slot: ledger::Slot) -> Ended {
+        let word = || Text::Word("word");
+        let record = UsageRecord {
+            id: crate::shared::new_id().into(),
+            source: "//test/ledger".into(),
+            time_micros: 1,
+            crawler: word(),
+            operator: word(),
+            purpose: word(),
+            assurance: word(),
+            evidence: word(),
+            method: "GET".into(),
+            url: "http://site.test/".into(),
+            work: word(),
+            holder: None,
+            licence: None,
+            policy: word(),
+            rule: word(),
+            verdict: "allow".into(),
+            would_refuse: None,
+            status: 200,
+            outcome: Outcome::Complete,
+            bytes: 0,
+            declared_bytes: None,
+            digest: None,
+            etag: None,
+            content_range: None,
+            content_type: None,
+            words: None,
+            words_capped: false,
+            currency: "USD".into(),
+            unit: None,
+            price_nano: None,
+            max_nano: None,
+            quantity: 0,
+            repeat: false,
+            owed: false,
+            quote_nano: 0,
+            amount_nano: 0,
+        };
+        Ended { record, meter: None, repeat_free_secs: 0, slot, hold: None, in_flight: None }
+    }
+
+    #[test]
+    fn a_panic_while_closing_ends_the_fetches_of_one_turn_and_no_other() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let process = process(&directory.path().join("state"));
+        let (elsewhere, stranger) = ledger(&directory.path().join("elsewhere"));
+        run(async {
+            let shared = &process.shared;
+            let closer = Closer::start(shared);
+            let room = || shared.ledger.reserve().expect("room");
+            // A slot of another ledger is a bug that the ledger does not put up with.
+            let slots = [room(), stranger.reserve().expect("room"), room()];
+            let broken = slots.map(|slot| closer.close(ended(slot)));
+            for answer in futures_util::future::join_all(broken).await {
+                assert!(answer.is_err(), "it was closed in a turn that broke");
+            }
+            let answer = closer.close(ended(room())).await.expect("the next turn's are answered");
+            assert!(answer.durable);
+            assert_eq!(shared.ledger.stats().queue_depth, 0, "every slot is given back");
+        });
+        elsewhere.close().expect("a clean end");
+        process.stop().expect("a clean end");
+    }
 }

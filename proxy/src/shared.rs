@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -177,6 +177,11 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Locks what is whole between any two statements, whatever became of a thread that had it before.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Microseconds since the Unix epoch, UTC.
 pub(crate) fn now_micros() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -247,7 +252,7 @@ impl TokenBucket {
 
     /// Takes one, if there is one.
     pub(crate) fn take(&self, now: Instant) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let (last, tokens) = *state;
         let rate = f64::from(self.per_second);
         let earned = now.saturating_duration_since(last).as_secs_f64() * rate;
@@ -280,7 +285,7 @@ impl PeerWatch {
             std::net::IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
             std::net::IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
         };
-        let mut only = self.only.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut only = lock(&self.only);
         if !private || only.is_some_and(|only| only != client) {
             self.requests.store(-1, Ordering::Relaxed);
             return false;

@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::IdentityOptions;
 use super::fetch::{ListError, fetch, tls};
+use crate::shared::lock;
 
 /// How often a list is fetched, give or take a tenth.
 const REFRESH: Duration = Duration::from_secs(24 * 3600);
@@ -320,7 +321,7 @@ impl Shelf {
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{
@@ -26,6 +26,7 @@ use tracing::{debug, warn};
 
 use super::generations::Generations;
 use super::{Counters, IdentityOptions, count};
+use crate::shared::lock;
 
 /// Lookups under way at a time.
 pub(super) const PENDING_MAX: usize = 512;
@@ -209,11 +210,6 @@ impl Answers {
 fn jitter(ttl: Duration, seed: u64) -> Duration {
     let thousandths = 900 + (seed % 201) as u32;
     ttl * thousandths / 1000
-}
-
-/// A lock whose holder panicked still guards a sound map: every change to it is one call.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lookups that may still be started: a bucket that fills at `per_second` and holds two seconds' worth.

@@ -12,9 +12,13 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// These warn of what strangers send them, frame by frame: whoever wants to read it says so (`info,h2=debug`).
+const LIBRARIES: &str = "h2=error,hyper=error,rustls=error";
+
 /// Starts logging for the whole process.
 pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is not a log filter"))?;
+    let of_all = format!("{LIBRARIES},{filter}");
+    let filter = EnvFilter::try_new(of_all).with_context(|| format!("`{filter}` is not a log filter"))?;
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {

@@ -147,6 +147,8 @@ pub struct Frame {
 pub const DATA: u8 = 0;
 /// HEADERS.
 pub const HEADERS: u8 = 1;
+/// PRIORITY, which RFC 9113 retired.
+pub const PRIORITY: u8 = 2;
 /// RST_STREAM.
 pub const RST_STREAM: u8 = 3;
 /// SETTINGS.
@@ -155,6 +157,8 @@ pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 /// GOAWAY.
 pub const GOAWAY: u8 = 7;
+/// WINDOW_UPDATE.
+pub const WINDOW_UPDATE: u8 = 8;
 /// CONTINUATION.
 pub const CONTINUATION: u8 = 9;
 /// The flag that ends a stream.

@@ -7,6 +7,7 @@
 pub mod byline;
 pub mod client;
 pub mod config;
+pub mod flood;
 pub mod h2c;
 pub mod load;
 pub mod origin;

@@ -5,8 +5,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use http::Request;
 use rustls::ClientConfig;
@@ -47,18 +48,38 @@ impl Who {
     }
 }
 
+/// Answers that came whole.
+#[derive(Default)]
+struct Served {
+    count: AtomicUsize,
+    slowest_micros: AtomicU64,
+}
+
+impl Served {
+    fn one(&self, asked: Instant) {
+        let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.slowest_micros.fetch_max(micros, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Clients at work.
 #[derive(Default)]
 pub struct Load {
     stop: Arc<AtomicBool>,
-    served: Arc<AtomicUsize>,
+    served: Arc<Served>,
     clients: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Load {
     /// Answers that came whole so far.
     pub fn served(&self) -> usize {
-        self.served.load(Ordering::Relaxed)
+        self.served.count.load(Ordering::Relaxed)
+    }
+
+    /// The longest that any of them took, a new connection and its handshake included.
+    pub fn slowest(&self) -> Duration {
+        Duration::from_micros(self.served.slowest_micros.load(Ordering::Relaxed))
     }
 
     /// A client over HTTP/1.1, over TLS where it is told whom to trust. Each of its paths is asked for once.
@@ -67,6 +88,7 @@ impl Load {
         self.spawn(move |stop, served| {
             let (mut connection, mut paths) = (None, Vec::new());
             while !stop.load(Ordering::Relaxed) {
+                let asked = Instant::now();
                 let kept = connection.take().filter(|client: &Client| !client.has_ended());
                 let mut client = kept.unwrap_or_else(|| match &tls {
                     Some(config) => Client::connect_tls(to, "site.test", Arc::clone(config)),
@@ -82,7 +104,7 @@ impl Load {
                     connection = Some(client);
                 }
                 paths.push(path);
-                served.fetch_add(1, Ordering::Relaxed);
+                served.one(asked);
             }
             paths
         });
@@ -93,19 +115,20 @@ impl Load {
         const STREAMS: usize = 4;
         let name = format!("h2-{}", self.clients.len());
         self.spawn(move |stop, served| {
-            let (mut connection, mut paths, mut asked) = (None::<Connection>, Vec::new(), 0);
+            let (mut connection, mut paths, mut number) = (None::<Connection>, Vec::new(), 0);
             h2c::run(async {
                 while !stop.load(Ordering::Relaxed) {
+                    let asked = Instant::now();
                     let kept = match connection.take() {
                         Some(kept) => kept,
                         None => Connection::plain_from(who.address(), to).await.expect("a connection"),
                     };
                     let mut answers = Vec::new();
                     for _ in 0..STREAMS {
-                        asked += 1;
+                        number += 1;
                         // A connection that was told to go takes no more streams: then it is time for another.
                         let Ok(mut ready) = kept.send.clone().ready().await else { break };
-                        let path = format!("/every/{name}-{asked}");
+                        let path = format!("/every/{name}-{number}");
                         let Ok((answer, _)) = ready.send_request(who.h2_request(&path), true) else { break };
                         answers.push((path, answer));
                     }
@@ -124,7 +147,7 @@ impl Load {
                         };
                         assert_eq!(answer.status, 200, "{path}");
                         paths.push(path);
-                        served.fetch_add(1, Ordering::Relaxed);
+                        served.one(asked);
                     }
                 }
             });
@@ -132,7 +155,7 @@ impl Load {
         });
     }
 
-    fn spawn(&mut self, client: impl FnOnce(&AtomicBool, &AtomicUsize) -> Vec<String> + Send + 'static) {
+    fn spawn(&mut self, client: impl FnOnce(&AtomicBool, &Served) -> Vec<String> + Send + 'static) {
         let (stop, served) = (Arc::clone(&self.stop), Arc::clone(&self.served));
         self.clients.push(std::thread::spawn(move || client(&stop, &served)));
     }

@@ -43,6 +43,10 @@ pub enum Limit {
     Requests,
     /// Memory.
     Memory,
+    /// Frames of an HTTP/2 connection that ask for nothing.
+    ConnectionFrames,
+    /// Requests of an HTTP/2 connection that were given up before they were answered.
+    ConnectionGivenUp,
 }
 
 /// Why an origin gave no response, or not all of it.
@@ -616,13 +620,15 @@ macro_rules! labels {
 labels!(RequestClass, 4, Pass = "pass", Metered = "metered", Refused = "refused", Local = "local");
 labels!(
     Limit,
-    6,
+    8,
     Connections = "connections",
     ClientConnections = "client-connections",
     ClientRequests = "client-requests",
     SiteRequests = "site-requests",
     Requests = "requests",
-    Memory = "memory"
+    Memory = "memory",
+    ConnectionFrames = "connection-frames",
+    ConnectionGivenUp = "connection-given-up"
 );
 labels!(
     UpstreamFailure,

@@ -10,17 +10,25 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::body::Silence;
+use crate::frames::Frames;
 
 /// Bytes of a connection so far.
 #[derive(Default)]
 pub(crate) struct Flow {
     read: Cell<u64>,
     written: Cell<u64>,
+    flooded: Cell<bool>,
 }
 
 impl Flow {
     pub(crate) fn written(&self) -> u64 {
         self.written.get()
+    }
+
+    /// Whether reading failed because the client sends too many frames that ask for nothing. h2 keeps of an error only
+    /// its text.
+    pub(crate) fn flooded(&self) -> bool {
+        self.flooded.get()
     }
 
     fn total(&self) -> u64 {
@@ -50,11 +58,17 @@ impl Flow {
 pub(crate) struct Counted<I> {
     io: I,
     flow: Rc<Flow>,
+    frames: Option<Frames>,
 }
 
 impl<I> Counted<I> {
     pub(crate) fn new(io: I, flow: Rc<Flow>) -> Counted<I> {
-        Counted { io, flow }
+        Counted { io, flow, frames: None }
+    }
+
+    /// The same for an HTTP/2 connection: reading fails when the client sends too many that ask for nothing.
+    pub(crate) fn in_frames(io: I, flow: Rc<Flow>) -> Counted<I> {
+        Counted { io, flow, frames: Some(Frames::new()) }
     }
 }
 
@@ -67,7 +81,14 @@ impl<I: AsyncRead + Unpin> AsyncRead for Counted<I> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.io).poll_read(cx, buf);
-        add(&this.flow.read, buf.filled().len() - before);
+        let read = &buf.filled()[before..];
+        add(&this.flow.read, read.len());
+        if let Some(frames) = &mut this.frames
+            && !frames.read(read, this.flow.written())
+        {
+            this.flow.flooded.set(true);
+            return Poll::Ready(Err(io::Error::other("too many frames that ask for nothing")));
+        }
         polled
     }
 }

@@ -14,6 +14,7 @@ mod error;
 mod evidence;
 mod fetch;
 mod flow;
+mod frames;
 mod handover;
 mod headers;
 mod hold;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics::Limit;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -31,6 +32,10 @@ use crate::worker::Worker;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long an HTTP/2 client may take to answer a ping, at most.
 const PING_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many times all that it may have open an HTTP/2 client may give up, less what it took the answers of: then it is told
+/// to go, and after as many again it is cut. People leave pages that load, and with them all that was asked for.
+const GIVEN_UP_TIMES: usize = 2;
 
 /// Descriptors for the ledger, the admin listener and the like.
 const DESCRIPTORS_KEPT: usize = 64;
@@ -260,12 +265,33 @@ where
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(timeouts.request_head)
         .keep_alive_timeout(timeouts.request_head.min(PING_PATIENCE));
-    let io = TokioIo::new(Counted::new(io, flow));
+    let io = TokioIo::new(Counted::in_frames(io, Rc::clone(&flow)));
+    let worker = Rc::clone(&connection.worker);
+    let telemetry = &worker.shared.telemetry;
     let connection = pin!(builder.serve_connection(io, streams.watch(connection.service())));
-    let (idle, stuck) = (streams.idle(timeouts.request_head), streams.idle(timeouts.body_silence));
+    let given_up = GIVEN_UP_TIMES * limits.streams_per_connection as usize;
     // GOAWAY loses no request: the client is told which streams are served.
-    let leave = drains(&mut phase, std::future::ready(()));
-    until_drained(connection, leave, |connection| connection.graceful_shutdown(), idle, stuck).await
+    let leave = async {
+        tokio::select! {
+            biased;
+            () = drains(&mut phase, std::future::ready(())) => {}
+            () = streams.idle(timeouts.request_head) => {}
+            () = streams.given_up(given_up) => telemetry.shed(Limit::ConnectionGivenUp),
+        }
+    };
+    // A client that never acknowledges it goes on opening streams.
+    let stuck = async {
+        tokio::select! {
+            biased;
+            () = streams.idle(timeouts.body_silence) => "the client leaves unread what it was sent",
+            () = streams.given_up(2 * given_up) => "the client gives up what it asks for again and again",
+        }
+    };
+    let ended = until_drained(connection, leave, |connection| connection.graceful_shutdown(), stuck).await;
+    if flow.flooded() {
+        telemetry.shed(Limit::ConnectionFrames);
+    }
+    ended
 }
 
 async fn speak_h1<I>(
@@ -288,19 +314,18 @@ where
         .max_buf_size(limits.head_bytes.max(8192));
     let connection = pin!(builder.serve_connection(TokioIo::new(io), connection.service()).with_upgrades());
     // hyper's own clock ends an idle connection, and nothing is left of one that has sent its answer.
-    let (idle, stuck) = (std::future::pending(), std::future::pending());
+    let stuck = std::future::pending();
     let quiet = drains(&mut phase, activity.ceased(LINGER));
-    until_drained(connection, quiet, |connection| connection.graceful_shutdown(), idle, stuck).await
+    until_drained(connection, quiet, |connection| connection.graceful_shutdown(), stuck).await
 }
 
-/// Drives a connection; when it is time to go, or it lies idle, it is told to finish what it has begun. `stuck` says when
-/// it never will.
+/// Drives a connection; when it is to leave, it is told to finish what it has begun. `stuck` says when, and why, it never
+/// will.
 async fn until_drained<C>(
     mut connection: std::pin::Pin<&mut C>,
     leave: impl Future<Output = ()>,
     finish: impl FnOnce(std::pin::Pin<&mut C>),
-    idle: impl Future<Output = ()>,
-    stuck: impl Future<Output = ()>,
+    stuck: impl Future<Output = &'static str>,
 ) -> Result<(), Failure>
 where
     C: Future<Output = hyper::Result<()>>,
@@ -309,13 +334,12 @@ where
         biased;
         ended = connection.as_mut() => return Ok(ended?),
         () = leave => {}
-        () = idle => {}
     }
     finish(connection.as_mut());
     tokio::select! {
         biased;
         ended = connection => Ok(ended?),
-        () = stuck => Err("the client leaves unread what it was sent".into()),
+        why = stuck => Err(why.into()),
     }
 }
 

@@ -1,8 +1,13 @@
-//! The streams of an HTTP/2 connection, each a task of its own, and an end for those of which nothing is read.
+//! The streams of an HTTP/2 connection, each a task of its own, and an end for those of which nothing is read and for
+//! connections whose streams are given up again and again.
 //!
 //! Flow control lets a client take nothing of a response while its connection is well: the socket takes writes, pings
 //! are answered. hyper then just does not poll the body, so no clock within the body can run. Here the task knows that
 //! a frame was handed out and that it is the client's turn.
+//!
+//! A client that resets its streams, or makes us reset them, has its requests sent to the origin and takes no answer, and
+//! no limit on what is under way at once ever meets it. h2 counts only those that are reset before they are taken up, and
+//! our own resets. Here each task knows whether it came to its end.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -17,6 +22,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::{Service, service_fn};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use tracing::debug;
 
@@ -37,12 +43,17 @@ pub(crate) struct Streams {
     begun: RefCell<Option<Rc<Stream>>>,
     started: Cell<u64>,
     open: Cell<usize>,
+    /// Streams that were given up, less those that were answered since.
+    given_up: Cell<usize>,
+    another_given_up: Notify,
 }
 
 /// Whose turn it is within a stream.
 #[derive(Default)]
 struct Stream {
     turn: Cell<Turn>,
+    /// All of the answer has been handed out, or it failed on our side of the connection.
+    over: Cell<bool>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -58,8 +69,8 @@ enum Turn {
 
 impl Streams {
     pub(crate) fn new(flow: Rc<Flow>, silence: Duration) -> Rc<Streams> {
-        let (begun, started, open) = Default::default();
-        Rc::new(Streams { flow, silence, begun, started, open })
+        let (begun, started, open, given_up, another_given_up) = Default::default();
+        Rc::new(Streams { flow, silence, begun, started, open, given_up, another_given_up })
     }
 
     /// The same service; its bodies tell when the client's turn comes.
@@ -76,7 +87,12 @@ impl Streams {
             // hyper calls the service and starts the task of the stream without anything in between.
             *streams.begun.borrow_mut() = Some(Rc::clone(&stream));
             let answer = service.call(request);
-            async move { Ok(answer.await?.map(|body| Watched { body, stream })) }
+            async move {
+                Ok(answer.await?.map(|body| {
+                    stream.over.set(body.is_end_stream());
+                    Watched { body, stream }
+                }))
+            }
         })
     }
 
@@ -88,6 +104,23 @@ impl Streams {
             if self.open.get() == 0 && self.started.get() == started && !self.moved_since(written) {
                 return;
             }
+        }
+    }
+
+    /// Waits until so many more streams were given up than answered.
+    pub(crate) async fn given_up(&self, limit: usize) {
+        while self.given_up.get() < limit {
+            self.another_given_up.notified().await;
+        }
+    }
+
+    fn ended(&self, stream: &Stream) {
+        let given_up = self.given_up.get();
+        if stream.over.get() {
+            self.given_up.set(given_up.saturating_sub(1));
+        } else {
+            self.given_up.set(given_up + 1);
+            self.another_given_up.notify_one();
         }
     }
 
@@ -118,6 +151,7 @@ impl Streams {
             wait.poll(&self, cx).map(|()| debug!("a stream of which nothing was read is cut"))
         })
         .await;
+        self.ended(&stream);
     }
 }
 
@@ -199,6 +233,11 @@ impl HttpBody for Watched {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         this.stream.turn.set(if polled.is_pending() { Turn::Ours } else { Turn::ClientsNow });
+        this.stream.over.set(match &polled {
+            Poll::Pending => false,
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || this.body.is_end_stream(),
+            Poll::Ready(Some(Err(_)) | None) => true,
+        });
         polled
     }
 

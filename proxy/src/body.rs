@@ -246,13 +246,11 @@ pub(crate) struct OriginBody {
     body: Incoming,
     lease: Option<Lease>,
     silence: Silence,
-    /// How it broke off, until what came before has had its chance to leave.
-    broke: Option<BodyError>,
 }
 
 impl OriginBody {
     pub(crate) fn new(body: Incoming, lease: Lease, silence: Duration) -> OriginBody {
-        let mut origin = OriginBody { body, lease: Some(lease), silence: Silence::new(silence), broke: None };
+        let mut origin = OriginBody { body, lease: Some(lease), silence: Silence::new(silence) };
         origin.give_back_if_ended();
         origin
     }
@@ -275,15 +273,7 @@ impl HttpBody for OriginBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(error) = this.broke.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        let body = &mut this.body;
-        let frame = match &mut this.lease {
-            Some(lease) => lease.poll(cx, |cx| Pin::new(&mut *body).poll_frame(cx)),
-            None => Pin::new(body).poll_frame(cx),
-        };
-        let frame = match frame {
+        let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 ready!(this.silence.poll(cx));
@@ -302,19 +292,11 @@ impl HttpBody for OriginBody {
             Some(Ok(_)) => this.give_back_if_ended(),
             Some(Err(_)) => this.lease = None,
         }
-        match frame.map(|frame| Ok(checked(frame?))) {
-            // At an error hyper lets go of all that it has not written yet, be it the head.
-            Some(Err(error)) => {
-                this.broke = Some(error);
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            frame => Poll::Ready(frame),
-        }
+        Poll::Ready(frame.map(|frame| Ok(checked(frame?))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.broke.is_none() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -165,7 +165,6 @@ async fn pass(
     }
     let (mut head, body, lease) = call(worker, origin, request, upgrade.as_ref(), origin_time).await?;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        lease.detach();
         return switch_protocols(worker, peer, head, body, client_side)
             .map(|response| (RequestClass::Pass, response));
     }

@@ -4,13 +4,10 @@
 //! whose body was left unread, is closed. A request that failed on a reused connection before any response is sent once
 //! more if it is idempotent and has no body: the origin may have closed the connection while it lay idle.
 
-mod driver;
-
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -26,7 +23,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use self::driver::Driver;
 use crate::body::{RequestBody, Silence, Upload};
 use crate::error::{BodyError, FetchError};
 use crate::resolve::Name;
@@ -35,8 +31,6 @@ use crate::resolve::Name;
 pub(crate) const IDLE_CONNECTIONS_MAX: usize = 128;
 /// Origins that close idle connections do so after 60 s or later as a rule; we are earlier.
 const IDLE_TIME: Duration = Duration::from_secs(55);
-/// How often connections that lie idle are looked at: nothing else notices that an origin has closed one.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The largest response head that is read from an origin.
 pub(crate) const RESPONSE_HEAD_BYTES_MAX: usize = 256 * 1024;
 
@@ -90,32 +84,16 @@ pub(crate) struct Upstreams {
     timeouts: UpstreamTimeouts,
 }
 
-struct Connection {
-    sender: http1::SendRequest<RequestBody>,
-    driver: Driver,
-    interim: Arc<Interim>,
-}
-
 struct Idle {
-    connection: Connection,
+    sender: http1::SendRequest<RequestBody>,
+    interim: Arc<Interim>,
     since: Instant,
-}
-
-impl Idle {
-    /// Whether it may be used again, by what is known of it now.
-    fn lives(&mut self) -> bool {
-        if self.since.elapsed() > IDLE_TIME {
-            return false;
-        }
-        let Connection { sender, driver, .. } = &mut self.connection;
-        driver.look();
-        sender.is_ready()
-    }
 }
 
 /// A connection in use. Dropping it closes it; [`Lease::give_back`] keeps it for the next request.
 pub(crate) struct Lease {
-    connection: Connection,
+    sender: http1::SendRequest<RequestBody>,
+    interim: Arc<Interim>,
     origin: usize,
     pool: Rc<Upstreams>,
     /// hyper goes on in the version of the last response, and HTTP/1.0 knows no chunked request.
@@ -127,30 +105,15 @@ pub(crate) struct Lease {
 impl Lease {
     pub(crate) fn give_back(self) {
         // Whoever got a connection with somebody else's upload under way would wait for the end of it.
-        let Connection { sender, driver, .. } = &self.connection;
         let uploading = self.upload.is_some_and(|upload| !upload.has_ended());
-        if uploading || driver.is_detached() || !self.speaks_http11 || sender.is_closed() {
+        if uploading || !self.speaks_http11 || self.sender.is_closed() {
             return;
         }
         let mut idle = self.pool.idle[self.origin].borrow_mut();
         if idle.len() >= IDLE_CONNECTIONS_MAX {
             idle.remove(0);
         }
-        idle.push(Idle { connection: self.connection, since: Instant::now() });
-    }
-
-    /// Polls something of the answer, and reads and writes as far as that takes.
-    pub(crate) fn poll<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        self.connection.driver.poll(cx, wanted)
-    }
-
-    /// Lets the connection go on by itself: it ends, or becomes a tunnel.
-    pub(crate) fn detach(mut self) {
-        self.connection.driver.detach();
+        idle.push(Idle { sender: self.sender, interim: self.interim, since: Instant::now() });
     }
 }
 
@@ -159,19 +122,10 @@ impl Upstreams {
         origins: &[Origin],
         tls: Arc<rustls::ClientConfig>,
         timeouts: UpstreamTimeouts,
-    ) -> Rc<Upstreams> {
+    ) -> Upstreams {
         let idle = origins.iter().map(|_| RefCell::default()).collect();
         let names = origins.iter().map(|origin| Name::new(&origin.host, origin.port)).collect();
-        let upstreams = Rc::new(Upstreams { idle, names, tls: TlsConnector::from(tls), timeouts });
-        let swept = Rc::downgrade(&upstreams);
-        tokio::task::spawn_local(async move {
-            while let Some(upstreams) = swept.upgrade() {
-                upstreams.sweep();
-                drop(upstreams);
-                tokio::time::sleep(SWEEP_INTERVAL).await;
-            }
-        });
-        upstreams
+        Upstreams { idle, names, tls: TlsConnector::from(tls), timeouts }
     }
 
     /// Sends a request and waits for the response head.
@@ -180,7 +134,7 @@ impl Upstreams {
         origin: &Origin,
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), FetchError> {
-        if let Some(lease) = self.reuse(origin) {
+        if let Some(lease) = self.reuse(origin).await {
             let again = self.copy_for_retry(&request);
             match self.send(origin, lease, request).await {
                 Ok(done) => return Ok(done),
@@ -226,12 +180,10 @@ impl Upstreams {
         mut lease: Lease,
         mut request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), Failed> {
-        let Connection { sender, driver, interim } = &mut lease.connection;
-        interim.watch(&mut request);
+        lease.interim.watch(&mut request);
         lease.upload = request.body().upload();
         let limit = self.timeouts.response_head;
-        let mut answer = pin!(sender.try_send_request(request));
-        let answer = poll_fn(|cx| driver.poll(cx, |cx| answer.as_mut().poll(cx)));
+        let answer = lease.sender.try_send_request(request);
         let answered = match &lease.upload {
             None => tokio::time::timeout(limit, answer).await.ok(),
             // While an upload moves, the origin owes nothing.
@@ -244,16 +196,11 @@ impl Upstreams {
         match answered {
             Some(Ok(response)) => {
                 lease.speaks_http11 = response.version() == Version::HTTP_11;
-                // Whoever answers before the upload's end is read and written at once, and the client may take its time
-                // with either.
-                if lease.upload.as_ref().is_some_and(|upload| !upload.has_ended()) {
-                    driver.detach();
-                }
                 Ok((response, lease))
             }
             Some(Err(mut error)) => Err(Failed {
                 unsent: error.take_message().map(Box::new),
-                heard: interim.heard.load(Ordering::Relaxed),
+                heard: lease.interim.heard.load(Ordering::Relaxed),
                 error: blame(origin, error.into_error()),
             }),
             None => {
@@ -263,38 +210,46 @@ impl Upstreams {
         }
     }
 
-    /// The connection that was used last and still lives. One with bytes that nobody asked for does not: they would be
-    /// taken for the answer to the next request.
-    fn reuse(self: &Rc<Self>, origin: &Origin) -> Option<Lease> {
+    /// The connection that was used last and still lives.
+    async fn reuse(self: &Rc<Self>, origin: &Origin) -> Option<Lease> {
         loop {
-            let mut idle = self.idle[origin.id].borrow_mut().pop()?;
-            if idle.lives() {
-                return Some(self.lease(origin, idle.connection));
+            let Idle { sender, interim, since } = self.idle[origin.id].borrow_mut().pop()?;
+            if since.elapsed() > IDLE_TIME {
+                // All below it lie idle even longer.
+                self.idle[origin.id].borrow_mut().clear();
+                return None;
+            }
+            if sender.is_closed() {
+                continue;
+            }
+            // Its task gets its turn first: to become ready, or to find bytes that nobody asked for. These would else be
+            // taken for the answer to the next request. No request waits for more than that.
+            tokio::task::yield_now().await;
+            if sender.is_ready() {
+                return Some(self.lease(origin, sender, interim));
             }
         }
     }
 
-    /// Lets go of idle connections that have ended, or have lain idle for too long.
-    fn sweep(&self) {
-        for idle in &self.idle {
-            idle.borrow_mut().retain_mut(Idle::lives);
-        }
-    }
-
-    fn lease(self: &Rc<Self>, origin: &Origin, connection: Connection) -> Lease {
+    fn lease(
+        self: &Rc<Self>,
+        origin: &Origin,
+        sender: http1::SendRequest<RequestBody>,
+        interim: Arc<Interim>,
+    ) -> Lease {
         let pool = Rc::clone(self);
-        Lease { connection, origin: origin.id, pool, speaks_http11: false, upload: None }
+        Lease { sender, interim, origin: origin.id, pool, speaks_http11: false, upload: None }
     }
 
     async fn connect(self: &Rc<Self>, origin: &Origin) -> Result<Lease, FetchError> {
-        let connection = tokio::time::timeout(self.timeouts.connect, self.open(origin))
+        let (sender, interim) = tokio::time::timeout(self.timeouts.connect, self.open(origin))
             .await
             .map_err(|_| FetchError::ConnectTimeout { origin: origin.url.clone() })?
             .map_err(|source| FetchError::Connect { origin: origin.url.clone(), source })?;
-        Ok(self.lease(origin, connection))
+        Ok(self.lease(origin, sender, interim))
     }
 
-    async fn open(&self, origin: &Origin) -> io::Result<Connection> {
+    async fn open(&self, origin: &Origin) -> io::Result<Opened> {
         let tcp = match origin.host.parse::<IpAddr>() {
             Ok(address) => TcpStream::connect((address, origin.port)).await?,
             Err(_) => {
@@ -311,7 +266,7 @@ impl Upstreams {
         }
     }
 
-    async fn handshake<I>(&self, io: I) -> io::Result<Connection>
+    async fn handshake<I>(&self, io: I) -> io::Result<Opened>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -324,7 +279,11 @@ impl Upstreams {
             .handshake(io)
             .await
             .map_err(io::Error::other)?;
-        Ok(Connection { sender, driver: Driver::new(connection.with_upgrades()), interim })
+        // The error, if any, reaches whoever waits for the response; an idle connection that ends is just gone.
+        tokio::task::spawn_local(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        Ok((sender, interim))
     }
 }
 
@@ -353,6 +312,8 @@ fn blame(origin: &Origin, error: hyper::Error) -> FetchError {
 fn closed_while_idle(error: &hyper::Error) -> bool {
     error.is_incomplete_message() || error.is_canceled() || error.is_closed()
 }
+
+type Opened = (http1::SendRequest<RequestBody>, Arc<Interim>);
 
 /// What has come of the answer to a connection's current request: whether anything has, and how many interim responses;
 /// hyper itself passes over these without end.

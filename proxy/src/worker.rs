@@ -58,8 +58,11 @@ impl Drop for Turn<'_> {
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Worker> {
         let options = &shared.options;
-        let upstreams =
-            Upstreams::new(shared.sites.origins(), Arc::clone(&shared.client_tls), options.timeouts.upstream);
+        let upstreams = Rc::new(Upstreams::new(
+            shared.sites.origins(),
+            Arc::clone(&shared.client_tls),
+            options.timeouts.upstream,
+        ));
         let (requests_at, threads) =
             (vec![Cell::new(0); shared.sites.origins().len()].into(), options.threads);
         Rc::new(Worker {

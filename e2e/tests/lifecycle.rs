@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 use std::sync::{Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::config::{POLICY, RICH, RICH_AGENT, SHOP};
 use e2e::load::Who;
@@ -55,7 +55,7 @@ fn a_stop_does_not_wait_for_a_connection_that_never_spoke() {
     let mut byline = before(origin.url()).start();
     let mut silent = byline.client();
     assert_eq!(byline.ask(get("/", "")).status, 200);
-    let asked = std::time::Instant::now();
+    let asked = Instant::now();
     byline.stop();
     assert!(silent.closed());
     assert!(asked.elapsed() < Duration::from_secs(10), "after {:?}", asked.elapsed());
@@ -207,6 +207,65 @@ fn a_connection_in_use_is_not_closed_in_the_face_of_its_client() {
     assert!(byline.wait_exit(PATIENCE).success());
 }
 
+/// Begins a request on each connection and sends a byte more of it now and then, so that none counts as silent, until it
+/// is time; then the rest of it.
+fn send_slowly(requests: &mut [(&mut Client, &str)], mut is_time: impl FnMut() -> bool) {
+    for (client, request) in &mut *requests {
+        client.send(request.strip_suffix("\r\n").expect("the end of a head"));
+        client.send("X-Slow: ");
+    }
+    let begun = Instant::now();
+    while !is_time() {
+        assert!(begun.elapsed() < PATIENCE, "not in time");
+        requests.iter_mut().for_each(|(client, _)| client.send("x"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    requests.iter_mut().for_each(|(client, _)| client.send("\r\n\r\n"));
+}
+
+#[test]
+fn a_fetch_that_is_on_its_way_when_draining_begins_is_still_sold() {
+    // A connection that was not silent for the first second lives for another, and what it brings needs the ledger.
+    let origin = Origin::answering(ok("", "x"));
+    let mut byline = shop(&origin, "").start();
+    let mut crawler = Client::connect_from(RICH, byline.listen);
+    assert_eq!(crawler.ask(get("/every/1", RICH_AGENT)).status, 200);
+    byline.terminate();
+    wait::until_true("the drain", PATIENCE, || TcpStream::connect(byline.listen).is_err());
+    let begun = Instant::now();
+    let request = get("/every/2", RICH_AGENT);
+    send_slowly(&mut [(&mut crawler, &request)], || begun.elapsed() > Duration::from_millis(1_400));
+    let answer = crawler.answer("GET");
+    assert_eq!((answer.status, answer.field("connection")), (200, "close"));
+    assert!(byline.wait_exit(PATIENCE).success());
+    each_is_recorded_once(&byline, [vec!["/every/1".to_owned(), "/every/2".to_owned()]]);
+}
+
+#[test]
+fn what_comes_too_late_for_the_ledger_is_said() {
+    let origin = Origin::answering(ok("", "page"));
+    let mut byline = shop(&origin, "").start();
+    let [mut refused, mut free] = [(); 2].map(|()| {
+        let mut crawler = Client::connect_from(RICH, byline.listen);
+        assert_eq!(crawler.ask(get("/free/1", RICH_AGENT)).status, 200);
+        crawler
+    });
+    let old = byline.upgrade();
+    let (draft, page) = (get("/drafts/1", RICH_AGENT), get("/free/2", RICH_AGENT));
+    send_slowly(&mut [(&mut refused, &draft), (&mut free, &page)], || {
+        byline.words().contains("the ledger is ours")
+    });
+    assert_eq!((refused.answer("GET").status, free.answer("GET").status), (403, 200));
+    old.ended();
+    let said = |what: &str, figures: &str| {
+        byline.words().lines().any(|line| line.contains(what) && line.contains(figures))
+    };
+    assert!(said("sums came too late for the ledger", "sums=1 fetches=1 bytes=0"), "{}", byline.words());
+    assert!(said("fetches passed without a record", "fetches=1 bytes=4"), "{}", byline.words());
+    byline.stop();
+    assert_eq!(byline.verify().code, 0);
+}
+
 #[test]
 fn readiness_turns_before_anything_else_does() {
     let origin = Origin::answering(ok("", "x"));
@@ -246,7 +305,7 @@ fn an_open_websocket_holds_up_a_stop_for_no_longer_than_its_own_time() {
     let mut client = byline.client();
     client.send(get("/", "Connection: upgrade\r\nUpgrade: websocket\r\n"));
     assert!(client.head().expect("a head").starts_with(b"HTTP/1.1 101"));
-    let asked = std::time::Instant::now();
+    let asked = Instant::now();
     byline.stop();
     assert!(asked.elapsed() < Duration::from_secs(10), "after {:?}", asked.elapsed());
     assert!(client.closed());

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use billing::derived::{Derived, LedgerObserver};
 use ledger::{Checkpoint, Ledger};
-use metrics::{NodeStart, PolicyPart, Rollups, Telemetry};
+use metrics::{Gap, NodeStart, PolicyPart, Rollups, Telemetry};
 use policy::{Mode, PolicySnapshot};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -28,7 +28,7 @@ use crate::memory::Memory;
 use crate::policy_file::{self, PolicyFileError};
 use crate::reverse::Sites;
 use crate::server::{self, Phase};
-use crate::shared::{self, HoldBudget, LedgerDoor, Options, PeerWatch, Shared, TokenBucket};
+use crate::shared::{self, HoldBudget, LedgerDoor, Options, PeerWatch, Shared, TokenBucket, lock};
 use crate::tls::{Certificate, TlsFileError};
 use crate::upstream;
 use crate::worker::Worker;
@@ -36,8 +36,7 @@ use crate::worker::Worker;
 /// How often sums that are over are written, and an unrecorded policy is tried again.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a process that took over waits for the ledger's lock when its predecessor is gone.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a process that took over looks whether the ledger's lock is free.
 const LOCK_LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Sums that are handed to the ledger together.
@@ -264,10 +263,11 @@ fn succeed(
     let gone = Instant::now();
     let opened = loop {
         match opener.open() {
-            // A process that dies lets go of one thing after the other.
+            // A process that dies lets go of one thing after the other; and one that never got the ledger itself leaves
+            // us to wait for the process before it, which may still drain.
             Err(error)
                 if matches!(error.downcast_ref(), Some(ledger::OpenError::Locked))
-                    && gone.elapsed() < LOCK_PATIENCE =>
+                    && gone.elapsed() < shared.options.ledger_patience() =>
             {
                 std::thread::sleep(LOCK_LOOK_AGAIN);
             }
@@ -292,10 +292,6 @@ fn succeed(
         }
     }
     shared.ledger.open();
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl WorkerThread {
@@ -395,6 +391,7 @@ impl Process {
         }
         self.phase.send_replace(Phase::Drained);
         self.control.join().map_err(|_| anyhow::anyhow!("the control thread panicked"))?;
+        say_what_is_lost(&self.shared);
         closed?.context("the process before this one never closed the ledger")
     }
 }
@@ -540,6 +537,21 @@ async fn write_sums(shared: &Arc<Shared>, now_seconds: i64) {
     }
     if written > 0 {
         shared.telemetry.rollups_written(written);
+    }
+}
+
+/// What was summed or counted after the last sums were written, or found no space then, is nowhere but here: it owed
+/// nothing, but whoever compares the ledger with other counts should know.
+fn say_what_is_lost(shared: &Shared) {
+    let now = shared::now_micros();
+    let sums = shared.rollups.drain(i64::MAX, now, &shared.ledger.source, &mut shared::new_id);
+    if !sums.is_empty() {
+        let fetches: u64 = sums.iter().map(|sum| sum.fetches).sum();
+        let bytes = sums.iter().fold(0_u64, |bytes, sum| bytes.saturating_add(sum.bytes));
+        warn!(sums = sums.len(), fetches, bytes, "sums came too late for the ledger or found no space in it");
+    }
+    if let Some(Gap { fetches, bytes, .. }) = shared.derived.take_gap(now) {
+        warn!(fetches, bytes, "fetches passed without a record, and no gap in the ledger says so");
     }
 }
 

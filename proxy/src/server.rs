@@ -46,6 +46,11 @@ const DESCRIPTORS_PER_THREAD: usize = 8;
 /// last one. Closing at once would fail clients that have just used a connection which they had reason to believe in.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A crawler's fetch is expected as long as this after the last one began, where connections are left. One that falls
+/// silent ends after [`LINGER`], or twice that where it has just moved, as it is looked at so often; and somewhat later on
+/// a busy machine.
+const LAST_FETCH: Duration = Duration::from_millis(2_250);
+
 /// Connections that a listener still takes when draining begins, if so many wait: as many as the kernel keeps.
 const LAST_ONES_MAX: usize = 4096;
 
@@ -86,7 +91,7 @@ pub(crate) async fn run(
     let timeouts = &worker.shared.options.timeouts;
     let begun = tokio::time::Instant::now();
     let drained = async {
-        worker.metering_ended(LINGER).await;
+        worker.metering_ended(LAST_FETCH).await;
         metered();
         worker.requests_ended().await;
         let tunnels = worker.connections_ended();

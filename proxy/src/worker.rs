@@ -150,8 +150,8 @@ impl Worker {
     }
 
     /// Waits until no fetch of a crawler is under way and none can be expected: no connection is left that could bring one,
-    /// or none has begun for the time that a connection is given to say what is on its way.
-    pub(crate) async fn metering_ended(&self, linger: Duration) {
+    /// or none has begun for so long that only connections are left which are busy with something else.
+    pub(crate) async fn metering_ended(&self, patience: Duration) {
         let mut seen = self.metered.get();
         let mut since = Instant::now();
         loop {
@@ -162,7 +162,7 @@ impl Worker {
             if now.1 > 0 || now != seen {
                 (seen, since) = (now, Instant::now());
             }
-            if since.elapsed() >= linger {
+            if since.elapsed() >= patience {
                 break;
             }
             tokio::time::sleep(LOOK_AGAIN).await;

@@ -36,13 +36,14 @@ impl Memory {
     pub(crate) async fn watch(&self) {
         let mut interval = tokio::time::interval(INTERVAL);
         loop {
-            // Without a descriptor to read it by, nothing is known, and nobody is refused for what is not known.
-            self.see(resident().unwrap_or(0));
+            self.see(resident());
             interval.tick().await;
         }
     }
 
-    fn see(&self, resident: u64) {
+    fn see(&self, resident: Option<u64>) {
+        // Without a descriptor to read it by, nothing is known, and nobody is refused for what is not known.
+        let resident = resident.unwrap_or(0);
         if resident > self.mark {
             if !self.scarce.swap(true, Ordering::Relaxed) {
                 warn!(resident, mark = self.mark, "memory is scarce: new requests are refused");
@@ -99,8 +100,17 @@ mod tests {
     fn work_is_taken_again_only_well_below_the_mark() {
         let memory = Memory::new(Some(1000));
         for (resident, scarce) in [(900, false), (1000, false), (1001, true), (960, true), (949, false)] {
-            memory.see(resident);
+            memory.see(Some(resident));
             assert_eq!(memory.is_scarce(), scarce, "{resident}");
+        }
+    }
+
+    #[test]
+    fn a_figure_that_cannot_be_read_refuses_nobody() {
+        let memory = Memory::new(Some(1000));
+        for (resident, scarce) in [(None, false), (Some(1001), true), (None, false)] {
+            memory.see(resident);
+            assert_eq!(memory.is_scarce(), scarce, "{resident:?}");
         }
     }
 

@@ -115,6 +115,86 @@ fn one_client_cannot_take_every_request() {
     });
 }
 
+#[test]
+fn what_a_connection_may_ask_for_does_not_depend_on_the_threads() {
+    // All streams of a connection are one thread's. Were turns shared out, one client could take all that the thread has,
+    // and whoever else it accepted would be turned away though the site has room.
+    let origin = hanging();
+    let more = "threads = 4\n[limits]\nrequests = 16\nrequests_per_site = 12\n";
+    let byline = configured(config::site(&origin.url(), more)).start();
+    block_on(async {
+        let mut waiting = Vec::new();
+        for (client, under_way) in [(GREEDY, 6), (MODEST, 12)] {
+            let mut connection = h2_from(client, byline.listen).await;
+            for _ in 0..6 {
+                waiting.push(open(&mut connection, "/hang").await);
+            }
+            wait_for(|| origin.requests().len() == under_way).await;
+            assert_eq!(open(&mut connection, "/").await.await.expect("an answer").status(), 429);
+        }
+        let mut other = h2_from([127, 0, 0, 11], byline.listen).await;
+        assert_eq!(open(&mut other, "/").await.await.expect("an answer").status(), 503, "the site is full");
+        assert_eq!((shed(&byline, "client-requests"), shed(&byline, "site-requests")), (2.0, 1.0));
+        drop(waiting);
+        let mut status = 0;
+        let began = Instant::now();
+        while status != 200 && began.elapsed() < PATIENCE {
+            status = open(&mut other, "/").await.await.expect("an answer").status().as_u16();
+        }
+        assert_eq!(status, 200);
+    });
+}
+
+#[test]
+fn crawlers_that_wait_for_the_ledger_leave_room_for_people() {
+    let (go, goes) = std::sync::mpsc::channel::<()>();
+    let goes = std::sync::Mutex::new(goes);
+    let origin = Origin::start(move |visit| {
+        while let Some(request) = visit.request() {
+            if request.target != "/slow" {
+                let _ = visit.write(ok("", "page"));
+                continue;
+            }
+            let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
+            let _ = goes.lock().expect("one visit at a time").recv_timeout(PATIENCE);
+            let _ = visit.write("-last");
+        }
+    });
+    let limits = "threads = 4\n[limits]\nrequests = 16\nrequests_per_client = 16\n";
+    let text = config::site(&origin.url(), &format!("{}{limits}", config::POLICY));
+    let mut byline = configured(text).policy(config::SHOP).start();
+    // While this is under way, the new process has no ledger.
+    let mut slow = Client::connect_from(config::RICH, byline.listen);
+    slow.send(get("/slow", config::RICH_AGENT));
+    slow.head().expect("a head");
+    let old = byline.upgrade();
+    block_on(async {
+        let crawler = "RichBot/1.0";
+        // For an instant both processes accept; the old one sells at once.
+        let (mut connection, waiting) = loop {
+            let mut connection = h2_from(config::RICH, byline.listen).await;
+            let mut waiting = Vec::new();
+            for _ in 0..8 {
+                waiting.push(open_as(crawler, &mut connection, "/every/1").await);
+            }
+            let next = open_as(crawler, &mut connection, "/every/1").await.await.expect("an answer");
+            if next.status() == 503 {
+                break (connection, waiting);
+            }
+            assert_eq!(next.status(), 200);
+        };
+        for _ in 0..8 {
+            assert_eq!(open(&mut connection, "/").await.await.expect("an answer").status(), 200);
+        }
+        go.send(()).expect("the origin waits");
+        for answer in waiting {
+            assert_eq!(answer.await.expect("an answer").status(), 200);
+        }
+    });
+    assert_eq!(slow.take(10), b"first-last");
+    old.ended();
+}
+
 /// Waits on the test's own runtime, so that connections go on meanwhile.
 async fn wait_for(ready: impl Fn() -> bool) {
     let began = Instant::now();
@@ -138,8 +218,14 @@ async fn h2_from(from: [u8; 4], to: SocketAddr) -> H2 {
 }
 
 async fn open(connection: &mut H2, path: &str) -> h2::client::ResponseFuture {
+    open_as("Mozilla/5.0", connection, path).await
+}
+
+async fn open_as(agent: &str, connection: &mut H2, path: &str) -> h2::client::ResponseFuture {
     let mut ready = connection.clone().ready().await.expect("a connection");
-    ready.send_request(h2c::get(&format!("http://site.test{path}")), true).expect("a stream").0
+    let mut request = h2c::get(&format!("http://site.test{path}"));
+    request.headers_mut().insert("user-agent", agent.parse().expect("a value"));
+    ready.send_request(request, true).expect("a stream").0
 }
 
 /// A listener whose backlog is full: the kernel drops whoever knocks.
@@ -240,9 +326,24 @@ fn a_resolver_that_hangs_hurts_only_its_own_requests() {
 /// Descriptors of a process that has hardly any.
 const FEW: usize = 160;
 
-fn start_with_few_descriptors(origin: &Origin) -> Byline {
-    let more = "threads = 1\n[timeouts]\nrequest_head = \"60s\"\n";
-    configured(config::site(&origin.url(), more)).after(&format!("ulimit -n {FEW}")).start()
+fn start_with_few_descriptors(origin: &Origin, limits: &str) -> Byline {
+    let more = format!("threads = 1\n[timeouts]\nrequest_head = \"60s\"\n{limits}");
+    configured(config::site(&origin.url(), &more)).after(&format!("ulimit -n {FEW}")).start()
+}
+
+/// All clients of a test have one address.
+const CROWDED: &str = "[limits]\nconnections_per_client = 1000\n";
+
+#[test]
+fn one_client_cannot_take_every_connection_that_descriptors_allow() {
+    let origin = hanging();
+    let byline = start_with_few_descriptors(&origin, "");
+    let crowd: Vec<Client> = (0..FEW).map(|_| Client::connect_from(GREEDY, byline.listen)).collect();
+    wait::until_true("the crowd is more than one client may have", PATIENCE, || {
+        shed(&byline, "client-connections") > 0.0
+    });
+    assert_eq!(Client::connect_from(MODEST, byline.listen).ask(get("/", "")).status, 200);
+    drop(crowd);
 }
 
 /// Asks on this connection for two seconds, in which the process does hardly anything.
@@ -269,7 +370,7 @@ fn serves_newcomers(byline: &Byline) {
 #[test]
 fn a_crowd_leaves_descriptors_for_those_who_are_served() {
     let origin = hanging();
-    let byline = start_with_few_descriptors(&origin);
+    let byline = start_with_few_descriptors(&origin, CROWDED);
     let mut served = byline.client();
     assert_eq!(served.ask(get("/", "")).status, 200);
     let crowd: Vec<Client> = (0..FEW).map(|_| byline.client()).collect();
@@ -287,7 +388,7 @@ fn a_crowd_leaves_descriptors_for_those_who_are_served() {
 #[test]
 fn without_descriptors_accepting_waits_and_does_not_spin() {
     let origin = hanging();
-    let byline = start_with_few_descriptors(&origin);
+    let byline = start_with_few_descriptors(&origin, CROWDED);
     let mut served = byline.client();
     assert_eq!(served.ask(get("/", "")).status, 200);
     // The streams of one connection take a descriptor each for its origin, until there are none left.

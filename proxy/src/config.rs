@@ -74,7 +74,8 @@ pub(crate) struct Timeouts {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) connections: usize,
-    pub(crate) connections_per_client: usize,
+    /// If configured; else a [`share`] of the connections that the system's descriptors allow.
+    pub(crate) connections_per_client: Option<usize>,
     pub(crate) requests: usize,
     pub(crate) requests_per_client: usize,
     pub(crate) requests_per_site: usize,
@@ -198,7 +199,11 @@ impl Table<'_, '_, '_> {
     }
 
     fn count(&self, key: &'static str, default: usize) -> usize {
-        self.fields.positive(key).map_or(default, |at| usize::try_from(at.value).unwrap_or(usize::MAX))
+        self.count_if_any(key).unwrap_or(default)
+    }
+
+    fn count_if_any(&self, key: &'static str) -> Option<usize> {
+        self.fields.positive(key).map(|at| usize::try_from(at.value).unwrap_or(usize::MAX))
     }
 
     fn flag(&self, key: &'static str, default: bool) -> bool {
@@ -281,15 +286,17 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
     }
 }
 
+/// How much one may have of what all share: whoever takes all that they can get leaves a quarter to the others.
+pub(crate) fn share(all: usize) -> usize {
+    (all - all / 4).max(1)
+}
+
 fn limits(table: &Table<'_, '_, '_>) -> Limits {
-    // Whoever takes all that they can get leaves a quarter to the others.
-    let share = |all: usize| (all - all / 4).max(1);
-    let connections = table.count("connections", 16_384);
     let requests = table.count("requests", 4_096);
     let requests_per_site = table.count("requests_per_site", share(requests));
     Limits {
-        connections,
-        connections_per_client: table.count("connections_per_client", share(connections)),
+        connections: table.count("connections", 16_384),
+        connections_per_client: table.count_if_any("connections_per_client"),
         requests,
         // Less than a site takes, or one client could fill it.
         requests_per_client: table.count("requests_per_client", requests_per_site.div_ceil(2)),
@@ -461,6 +468,21 @@ mod tests {
         assert_eq!(config.trusted_proxies.len(), 2);
         assert!(!config.identity.fetch && config.identity.reverse_dns);
         assert_eq!(config.announce.upgrades, ["websocket"]);
+    }
+
+    #[test]
+    fn one_client_may_have_half_of_what_one_site_may() {
+        let of = |text: &str| {
+            let text = format!("upstream = \"http://127.0.0.1:1\"\n[limits]\n{text}\n");
+            let Limits { requests, requests_per_site, requests_per_client, .. } =
+                compiled(&text).expect("a configuration").limits;
+            (requests, requests_per_site, requests_per_client)
+        };
+        assert_eq!(of(""), (4096, 3072, 1536));
+        assert_eq!(of("requests = 100"), (100, 75, 38));
+        assert_eq!(of("requests_per_site = 7"), (4096, 7, 4));
+        assert_eq!(of("requests = 1"), (1, 1, 1));
+        assert_eq!(of("requests_per_client = 9"), (4096, 3072, 9));
     }
 
     #[test]

@@ -499,7 +499,7 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         connections: 1,
-        connections_per_client: 1,
+        connections_per_client: None,
         requests: 1,
         requests_per_client: 1,
         requests_per_site: 1,
@@ -594,6 +594,24 @@ mod tests {
         let mut left: Vec<&str> = parts.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-length", "host", "x-kept", "x_kept"]);
+    }
+
+    /// RFC 9110 §10.1.4: TE speaks of the connection that it came on, but whoever takes trailers takes them from us as well.
+    #[test]
+    fn what_a_client_says_of_transfer_codings_ends_here_on_whatever_line() {
+        for (lines, sent) in [
+            (&["trailers"][..], &["trailers"][..]),
+            (&["gzip"], &[]),
+            (&["trailers", "gzip"], &["trailers"]),
+            (&["gzip", "deflate;q=0.5, Trailers"], &["trailers"]),
+            (&["trailers, gzip"], &["trailers"]),
+        ] {
+            let mut head =
+                head(|b| lines.iter().fold(b.header("host", "a"), |b, line| b.header("te", *line)));
+            let target = check_request(&head, &LIMITS).expect("a plain request");
+            to_origin(&mut head, &target, IpAddr::from([192, 0, 2, 1]), false, false, &Announce::default());
+            assert_eq!(head.headers.get_all(TE).iter().collect::<Vec<_>>(), sent, "{lines:?}");
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod shared;
 mod stack;
 mod streams;
 mod tls;
+mod turns;
 mod units;
 mod upstream;
 mod worker;

@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::clients::Clients;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::evidence::{Identity, IdentityOptions};
 use crate::handover::{Predecessor, Successor, SuccessorError};
 use crate::listen::{self, Bound, Passed};
@@ -30,6 +30,7 @@ use crate::reverse::Sites;
 use crate::server::{self, Phase};
 use crate::shared::{self, HoldBudget, LedgerDoor, Options, PeerWatch, Shared, TokenBucket, lock};
 use crate::tls::{Certificate, TlsFileError};
+use crate::turns::Turns;
 use crate::upstream;
 use crate::worker::Worker;
 
@@ -145,7 +146,13 @@ pub(crate) fn start_with(
     let telemetry = Arc::new(Telemetry::new(env!("CARGO_PKG_VERSION")));
     telemetry.policy_active(&policy);
     telemetry.reloaded(true, unix_seconds());
-    let limits = config.limits;
+    let (limits, threads) = (config.limits, config.threads);
+    let turns_at = |_: &upstream::Origin| Turns::new(limits.requests_per_site, threads);
+    let sites = Sites::new(config.sites);
+    let connections = server::connection_slots(limits.connections, threads);
+    // Of those that there really are: the system may give fewer descriptors than were configured for.
+    let per_client =
+        limits.connections_per_client.unwrap_or_else(|| config::share(connections.available_permits()));
     let shared = Arc::new(Shared {
         identity: Identity::start(
             IdentityOptions::new(&config.identity, &config.state),
@@ -158,19 +165,21 @@ pub(crate) fn start_with(
         options: Options {
             trusted_proxies: config.trusted_proxies,
             announce: config.announce,
-            threads: config.threads,
+            threads,
             timeouts: config.timeouts,
             limits,
         },
-        sites: Sites::new(config.sites),
+        requests: Turns::new(limits.requests, threads),
+        requests_at: sites.origins().iter().map(turns_at).collect(),
+        sites,
         policy: ArcSwap::from_pointee(policy),
         ledger: door,
         derived,
         rollups: Rollups::new(),
         telemetry,
         client_tls: upstream::client_tls()?,
-        connections: server::connection_slots(limits.connections, config.threads),
-        clients: Arc::new(Clients::new(limits.connections_per_client, limits.requests_per_client)),
+        connections,
+        clients: Arc::new(Clients::new(per_client, limits.requests_per_client)),
         memory: Memory::new(limits.memory_bytes),
         holds: HoldBudget::new(limits.hold_bytes),
         claimed: TokenBucket::new(config.ledger.claimed_per_second),

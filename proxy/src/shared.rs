@@ -20,6 +20,7 @@ use crate::evidence::Identity;
 use crate::headers::Announce;
 use crate::memory::Memory;
 use crate::reverse::Sites;
+use crate::turns::Turns;
 
 /// The options of the data path, fixed at start.
 #[derive(Clone, Debug)]
@@ -51,6 +52,9 @@ pub(crate) struct Shared {
     pub(crate) client_tls: Arc<rustls::ClientConfig>,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) clients: Arc<Clients>,
+    /// Requests until their response heads: in all, and at each site's origin.
+    pub(crate) requests: Turns,
+    pub(crate) requests_at: Box<[Turns]>,
     pub(crate) memory: Memory,
     pub(crate) holds: HoldBudget,
     /// Entries for fetches below `network`, so that strangers cannot fill the disk.

@@ -12,6 +12,7 @@ use crate::clients::{Begun, Client};
 use crate::closer::Closer;
 use crate::server::ConnectionGuard;
 use crate::shared::Shared;
+use crate::turns::Turn;
 use crate::upstream::{Origin, Upstreams};
 
 /// How often a draining thread looks whether metering has ended.
@@ -24,35 +25,16 @@ pub(crate) struct Worker {
     /// This thread's way into the ledger.
     pub(crate) closer: Rc<Closer>,
     connections: Cell<usize>,
-    /// Requests that this thread works on, until their response heads: in all, and at each site's origin.
+    /// Turns of its own that this thread's requests have taken, until their response heads: in all, and at each site's
+    /// origin.
     requests: Cell<usize>,
     requests_at: Box<[Cell<usize>]>,
-    requests_max: usize,
-    requests_at_max: usize,
     /// How many of the connections are tunnels.
     tunnels: Cell<usize>,
     /// Fetches of crawlers that have begun, and those of them that are still under way.
     metered: Cell<(u64, usize)>,
     draining: Cell<bool>,
     ended: Notify,
-}
-
-/// One of so many; given back when dropped.
-pub(crate) struct Turn<'w>(&'w Cell<usize>);
-
-impl<'w> Turn<'w> {
-    fn take(taken: &'w Cell<usize>, max: usize) -> Option<Turn<'w>> {
-        (taken.get() < max).then(|| {
-            taken.set(taken.get() + 1);
-            Turn(taken)
-        })
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
 }
 
 impl Worker {
@@ -63,8 +45,7 @@ impl Worker {
             Arc::clone(&shared.client_tls),
             options.timeouts.upstream,
         ));
-        let (requests_at, threads) =
-            (vec![Cell::new(0); shared.sites.origins().len()].into(), options.threads);
+        let requests_at = vec![Cell::new(0); shared.sites.origins().len()].into();
         Rc::new(Worker {
             upstreams,
             closer: Closer::start(&shared),
@@ -74,8 +55,6 @@ impl Worker {
             draining: Cell::new(false),
             requests: Cell::new(0),
             requests_at,
-            requests_max: options.limits.requests.div_ceil(threads),
-            requests_at_max: options.limits.requests_per_site.div_ceil(threads),
             ended: Notify::new(),
             shared,
         })
@@ -86,13 +65,13 @@ impl Worker {
         if self.shared.memory.is_scarce() {
             return Err(Limit::Memory);
         }
-        let turn = Turn::take(&self.requests, self.requests_max).ok_or(Limit::Requests)?;
+        let turn = self.shared.requests.take(&self.requests).ok_or(Limit::Requests)?;
         Ok((turn, client.begin_request()?))
     }
 
     /// A request goes to an origin, unless too many wait there: one that hangs must not take everybody's turns.
     pub(crate) fn begin_at(&self, origin: &Origin) -> Result<Turn<'_>, Limit> {
-        Turn::take(&self.requests_at[origin.id], self.requests_at_max).ok_or(Limit::SiteRequests)
+        self.shared.requests_at[origin.id].take(&self.requests_at[origin.id]).ok_or(Limit::SiteRequests)
     }
 
     pub(crate) fn connection_begins(self: &Rc<Self>, permit: OwnedSemaphorePermit) -> ConnectionGuard {

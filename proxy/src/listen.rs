@@ -15,7 +15,7 @@ use crate::handover::NamedSockets;
 use crate::tls::Certificate;
 
 /// Connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: u16 = 4096;
 
 /// A listener that can be accepted from, shared by all threads.
 pub(crate) struct Bound {
@@ -162,7 +162,7 @@ fn open(address: SocketAddr) -> anyhow::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG.into())?;
     Ok(socket.into())
 }
 

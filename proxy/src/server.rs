@@ -23,7 +23,7 @@ use crate::client_io::{self, Activity, ClientIo};
 use crate::fetch::{NamedSite, Peer};
 use crate::flow::{Counted, Flow};
 use crate::headers;
-use crate::listen::Bound;
+use crate::listen::{self, Bound};
 use crate::stack::Connection;
 use crate::streams::{StreamTasks, Streams};
 use crate::worker::Worker;
@@ -50,9 +50,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// silent ends after [`LINGER`], or twice that where it has just moved, as it is looked at so often; and somewhat later on
 /// a busy machine.
 const LAST_FETCH: Duration = Duration::from_millis(2_250);
-
-/// Connections that a listener still takes when draining begins, if so many wait: as many as the kernel keeps.
-const LAST_ONES_MAX: usize = 4096;
 
 /// How far the server is with its end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -112,14 +109,15 @@ async fn accept(worker: Rc<Worker>, bound: &Bound, mut phase: watch::Receiver<Ph
         .expect("a bound socket can be registered with a new runtime");
     let slots = Arc::clone(&worker.shared.connections);
     let mut failing = false;
-    let mut last_ones = LAST_ONES_MAX;
+    let mut last_ones = listen::BACKLOG;
     loop {
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
         };
-        // Who has been let in by the kernel before the drain began would be reset when the socket closes.
+        // Who has been let in by the kernel before the drain began would be reset when the socket closes. So these are
+        // taken still, but no more than the kernel keeps.
         if *phase.borrow() != Phase::Serving {
             match last_ones.checked_sub(1) {
                 Some(left) => last_ones = left,

@@ -181,6 +181,9 @@ mod tests {
         check("/%EF%AC%81le", &["/file"]);
         check("/%EF%BC%85%36%31", &["/%2561", "/a"]);
         check("/%EF%BC%8A", &["/*"]);
+        // Escaped percent signs side by side are not one within the other.
+        let percents = |count: usize| format!("/{}", "%25".repeat(count));
+        check(&(percents(20) + "41"), &[&(percents(19) + "A")]);
         check("/%E3%81%AA%EF%BC%9F", &["/%E3%81%AA", "/%E3%81%AA%3F"]);
     }
 
@@ -197,12 +200,11 @@ mod tests {
             "/%EF%BC%8E%EF%BC%8E/a",
             "/%E2%80%A5/a",
             &"/".repeat(60_000),
-            &format!("/{}", "%25".repeat(20) + "41"),
             &format!("/%{}41", "25".repeat(20)),
         ] {
             let canonical = canonical_path(path);
             let readings = canonical.and_then(|canonical| other_readings(path, &canonical));
-            assert!(readings.is_err() || path.contains("%25%25"), "{path}: {readings:?}");
+            assert!(readings.is_err(), "{path}: {readings:?}");
         }
     }
 }

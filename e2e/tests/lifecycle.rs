@@ -452,6 +452,32 @@ fn a_slow_person_holds_up_no_crawler_during_an_upgrade() {
 }
 
 #[test]
+fn a_ledger_is_awaited_as_long_as_the_process_that_has_it_may_drain() {
+    // Three processes: the first still drains and has the ledger, the second never got it and dies, the third waits for
+    // the second's end and then finds the ledger locked. Ten seconds were not enough once.
+    let (origin, go) = slow_origin();
+    let mut byline = shop(&origin, "").start();
+    let mut crawler = Client::connect_from(RICH, byline.listen);
+    crawler.send(get("/slow/1", RICH_AGENT));
+    crawler.head().expect("a head");
+    let first = byline.upgrade();
+    let second = rustix::process::Pid::from_raw(byline.pid() as i32).expect("a process id is not zero");
+    // Its parent is the first, so only with that one gone can its end be seen from here.
+    let _second = byline.upgrade();
+    rustix::process::kill_process(second, rustix::process::Signal::KILL).expect("a process of this test");
+    std::thread::sleep(Duration::from_millis(10_500));
+    assert!(byline.admin_get("/readyz").contains("the process before this one"), "{}", byline.words());
+    go.send(()).expect("the origin waits");
+    assert_eq!(crawler.take(10), b"first-last");
+    first.ended();
+    wait::until_true("the ledger", PATIENCE, || byline.words().contains("the ledger is ours"));
+    let mut crawler = Client::connect_from(RICH, byline.listen);
+    assert_eq!(crawler.ask(get("/every/2", RICH_AGENT)).status, 200);
+    byline.stop();
+    each_is_recorded_once(&byline, [vec!["/slow/1".to_owned(), "/every/2".to_owned()]]);
+}
+
+#[test]
 fn a_successor_that_does_not_start_changes_nothing() {
     let origin = Origin::answering(ok("", "x"));
     let more = "[timeouts]\nsuccessor = \"1s\"\n";

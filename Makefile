@@ -70,10 +70,12 @@ acceptance: deps release ## the same on whole sites and five million log lines
 bench: release ## CPU, latency and memory next to nginx, HAProxy and Pingora (BENCH=--help: options)
 	@bash e2e/deps.sh bench
 	@$(CARGO) build --release -p byline-ledger --example sustained_appends --locked
+	@$(CARGO) build --release -p byline-billing --example million_entries --locked
 	@$(if $(findstring --quick,$(BENCH)),,nice -n 19 $(CARGO) build --release --manifest-path bench/pingora/Cargo.toml \
 		--target-dir $(TARGET)/pingora --locked || echo "Pingora does not build here: left out")
 	@python3 bench/run.py --binary $(TARGET)/release/byline --pingora $(TARGET)/pingora/release/bench-pingora \
-		--appends $(TARGET)/release/examples/sustained_appends $(BENCH)
+		--appends $(TARGET)/release/examples/sustained_appends \
+		--million $(TARGET)/release/examples/million_entries $(BENCH)
 
 .PHONY: bench-guard
 bench-guard: deps release ## system calls and instructions per request, against bench/budgets.toml

@@ -8,6 +8,7 @@ Each measurement is a module of its own beside this file, which starts the progr
     latency       latency.py       p50, p99 and p99.9 at a fixed rate
     memory        memory.py        resident set with idle connections
     appends       appends.py       durable ledger entries a second
+    restart       restart.py       time to the first answer with a million entries in the ledger
     counts        counts.py        system calls and instructions per request: no noise, so guard.py keeps an eye on them
     slow          slow_clients.py  what others notice of slowhttptest
     tls           tls_check.py     what testssl finds
@@ -15,7 +16,7 @@ Each measurement is a module of its own beside this file, which starts the progr
 Nothing is taken on trust. Every body is compared before the measurement; during it the load generator's own counts of
 failures must be zero; afterwards the ledger must verify and hold one record per metered answer.
 
-Exit codes: 0 measured; 1 a bar was missed (--floors, a slow client, a TLS finding); 2 the measurement is not valid.
+Exit codes: 0 measured; 1 a bar was missed (--floors, a slow start, a slow client, a TLS finding); 2 the measurement is not valid.
 """
 
 import argparse
@@ -34,12 +35,13 @@ import goals
 import handshakes
 import latency
 import memory
+import restart
 import slow_clients
 import tables
 import tls_check
 from programs import PROXY_CPU, Invalid, Stage, end_cleanly
 
-MEASUREMENTS = ["requests", "handshakes", "latency", "memory", "appends", "counts", "slow", "tls"]
+MEASUREMENTS = ["requests", "handshakes", "latency", "memory", "appends", "restart", "counts", "slow", "tls"]
 # Those that need every proxy at work; the others start what they measure themselves.
 TOGETHER = ["requests", "handshakes", "latency"]
 
@@ -90,6 +92,11 @@ def measure(stage, args):
         if not args.appends:
             raise Invalid("--appends: where is the example?")
         found["appends"] = appends.measure(args.appends, stage.work, args.seconds, say)
+    if "restart" in args.only:
+        if not args.million:
+            raise Invalid("--million: where is the example?")
+        found["restart"] = restart.measure(args.binary, args.million, stage.work, min(args.rounds, 5), say)
+        found["missed"] = found.get("missed", []) + restart.missed(found["restart"])
     if "counts" in args.only:
         found["counts"] = counts.measure(stage, args.binary, args.count_cases, say, args.functions)
     if "slow" in args.only or "tls" in args.only:
@@ -140,6 +147,7 @@ def arguments():
     parser.add_argument("--before", type=os.path.abspath, help="another build of byline, to compare with")
     parser.add_argument("--pingora", type=os.path.abspath, help="the build of bench/pingora")
     parser.add_argument("--appends", type=os.path.abspath, help="the build of ledger/examples/sustained_appends.rs")
+    parser.add_argument("--million", type=os.path.abspath, help="the build of billing/examples/million_entries.rs")
     parser.add_argument("--only", type=words, default=MEASUREMENTS, help="of: " + ",".join(MEASUREMENTS))
     parser.add_argument("--against", type=words, default=words("metered,passed,haproxy,pingora"),
                         help="what is set against nginx, of: metered,passed,haproxy,pingora")

@@ -113,6 +113,13 @@ def figures_appends(found):
          f"{row['p50_micros'] / 1000:.2f} ms", f"{row['p99_micros'] / 1000:.2f} ms"] for row in found])
 
 
+def figures_restart(found):
+    yield from table([f"start to the first answer, {found['entries']:,} entries", "median", f"slowest of {found['rounds']}",
+                      "CPU", "entries read again"], [
+        [f"after {row['after'].replace('kill -9', '`kill -9`')}", f"{row['median']:.2f} s", f"{row['slowest']:.2f} s",
+         f"{row['cpu']:.2f} s", f"{row['read_again']:,}"] for row in found["rows"]])
+
+
 def figures_counts(found):
     rows = []
     for case, row in found.items():

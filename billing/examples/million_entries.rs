@@ -2,7 +2,8 @@
 //!
 //!     cargo run --release -p byline-billing --example million_entries STATE [ENTRIES]
 //!
-//! `bench/restart.py` starts `byline serve` on it and measures the time to the first answer.
+//! It says what it has written as JSON. `bench/restart.py` (`make bench BENCH="--only restart"`) starts `byline serve` on it
+//! and measures the time to the first answer.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,11 +54,9 @@ fn main() {
         std::thread::yield_now();
     }
     let stats = appender.stats();
+    let (entries, segments, last) = (stats.entries, stats.segments, stats.entries - begun);
     println!(
-        "{} entries in {} segments, {} of them in the last one ({longest} in a whole one)",
-        stats.entries,
-        stats.segments,
-        stats.entries - begun
+        r#"{{"entries": {entries}, "segments": {segments}, "in_last_segment": {last}, "in_whole_segment": {longest}}}"#
     );
     // Not closed: no mark of a clean stop, no side file of the last segment.
     std::process::exit(0);

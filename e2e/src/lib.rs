@@ -4,6 +4,7 @@
 //! that goes in on either side, and looks at every byte that comes out, at the ledger through `byline ledger cat`
 //! and at the counters through `/metrics`.
 
+pub mod both;
 pub mod byline;
 pub mod client;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod tls;
 pub mod wait;
 pub mod wire;
 
+pub use both::{Both, On};
 pub use byline::{Byline, before, configured};
 pub use client::{Answer, Client, ask, get};
 pub use load::Load;

@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::flood::{Flooder, Seen};
-use e2e::h2c::{self, Connection, END_HEADERS, END_STREAM, block, frame};
+use e2e::h2c::{self, END_HEADERS, END_STREAM, block, frame};
 use e2e::load::Who;
 use e2e::origin::ok;
-use e2e::tls::Authority;
 use e2e::wait::{self, PATIENCE};
-use e2e::{Byline, Load, Origin, config, configured};
+use e2e::{Both, Load, On, Origin};
 use rustls::ClientConfig;
 
 /// How many connections flood at once.
@@ -35,15 +34,7 @@ struct Site {
     _origin: Origin,
     /// How many of the flooders' requests have arrived.
     arrived: Arc<AtomicUsize>,
-    authority: Authority,
-    byline: Byline,
-}
-
-/// Which listener is attacked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum On {
-    Plain,
-    Tls,
+    both: Both,
 }
 
 impl Site {
@@ -72,14 +63,8 @@ impl Site {
                 }
             }
         });
-        let authority = Authority::new();
-        let identity = authority.issue(&["site.test"]);
-        let more = format!("threads = 1\n{}", config::TLS_LISTENER);
-        let byline = configured(config::site(&origin.url(), &more))
-            .file("chain.pem", &identity.chain_pem)
-            .file("key.pem", &identity.key_pem)
-            .start();
-        Site { _origin: origin, arrived, authority, byline }
+        let both = Both::start(&origin.url(), "threads = 1\n");
+        Site { _origin: origin, arrived, both }
     }
 
     fn arrived(&self) -> usize {
@@ -88,38 +73,38 @@ impl Site {
 
     async fn flooder(&self, on: On) -> Flooder {
         let (to, tls): (_, Option<Arc<ClientConfig>>) = match on {
-            On::Plain => (self.byline.listen, None),
-            On::Tls => (self.byline.tls, Some(self.authority.client(&["h2"]))),
+            On::Plain => (self.both.byline.listen, None),
+            On::Tls => (self.both.byline.tls, Some(self.both.authority.client(&["h2"]))),
         };
         Flooder::connect(to, tls).await.expect("a connection")
     }
 
     /// Attacks one listener after the other while others ask on both.
     fn withstands(&self, what: &str, attack: impl Fn(On)) {
-        for on in [On::Plain, On::Tls] {
-            let (rss, words) = (self.byline.rss_kib(), self.byline.words().len());
+        for on in On::BOTH {
+            let (rss, words) = (self.both.byline.rss_kib(), self.both.byline.words().len());
             let mut load = Load::default();
-            load.over_h1(self.byline.listen, Who::Person, None);
-            load.over_h1(self.byline.tls, Who::Person, Some(self.authority.client(&["http/1.1"])));
-            load.over_h2(self.byline.listen, Who::Person);
+            load.over_h1(self.both.byline.listen, Who::Person, None);
+            load.over_h1(self.both.byline.tls, Who::Person, Some(self.both.authority.client(&["http/1.1"])));
+            load.over_h2(self.both.byline.listen, Who::Person);
             wait::until_true("others are served", PATIENCE, || load.served() > 30);
             let began = Instant::now();
             attack(on);
             let (took, served) = (began.elapsed(), load.served());
             wait::until_true("others are still served", PATIENCE, || load.served() > served + 30);
-            let (slowest, now) = (load.slowest(), self.byline.rss_kib());
-            println!("{what} on {on:?}: {took:?}, others {slowest:?} at most, {rss} KiB became {now} KiB");
+            let (slowest, now) = (load.slowest(), self.both.byline.rss_kib());
+            println!("{what} on {on}: {took:?}, others {slowest:?} at most, {rss} KiB became {now} KiB");
             load.end();
-            assert!(slowest < OTHERS_WAIT, "{what} on {on:?}: others waited {slowest:?}");
-            assert!(now < rss + ALLOWED_KIB, "{what} on {on:?}: {rss} KiB became {now} KiB");
-            let words = self.byline.words().len() - words;
-            assert!(words < WORDS_MAX, "{what} on {on:?}: {words} bytes of log");
+            assert!(slowest < OTHERS_WAIT, "{what} on {on}: others waited {slowest:?}");
+            assert!(now < rss + ALLOWED_KIB, "{what} on {on}: {rss} KiB became {now} KiB");
+            let words = self.both.byline.words().len() - words;
+            assert!(words < WORDS_MAX, "{what} on {on}: {words} bytes of log");
         }
     }
 
     /// How many connections met this limit.
     fn met(&self, limit: &str) -> f64 {
-        self.byline.metric("byline_shed_total", &[&format!("limit=\"{limit}\"")])
+        self.both.byline.metric("byline_shed_total", &[&format!("limit=\"{limit}\"")])
     }
 
     /// Several connections at once send `opening`, then `part` again and again: each of them ends, whether its client
@@ -145,7 +130,7 @@ impl Site {
                     });
                     for pour in pours.collect::<Vec<_>>() {
                         let (ended, seen) = pour.await.expect("a flooder");
-                        assert!(ended, "{what} on {on:?}: goes on for ever: {seen:?}");
+                        assert!(ended, "{what} on {on}: goes on for ever: {seen:?}");
                         if reads {
                             bounded(&seen);
                         }
@@ -186,9 +171,9 @@ impl Site {
                 }
                 let has_ended = flooder.ended().await;
                 let arrived = self.arrived() - before;
-                println!("{what} on {on:?}: {arrived} of {opened} requests arrived, {seen:?}");
-                assert!(has_ended, "{what} on {on:?}: {arrived} requests, and it goes on");
-                assert!(arrived <= most, "{what} on {on:?}: {arrived} requests arrived at the origin");
+                println!("{what} on {on}: {arrived} of {opened} requests arrived, {seen:?}");
+                assert!(has_ended, "{what} on {on}: {arrived} requests, and it goes on");
+                assert!(arrived <= most, "{what} on {on}: {arrived} requests arrived at the origin");
             });
         });
     }
@@ -246,7 +231,7 @@ fn people_who_leave_pages_while_they_load_may_go_on() {
     const AT_ONCE: usize = 60;
     let site = Site::start();
     h2c::run(async {
-        let mut connection = Connection::plain(site.byline.listen).await.expect("a connection");
+        let mut connection = site.both.h2(On::Plain).await;
         // More in all than anybody may give up in a row.
         for round in 1..=10 {
             let mut left = Vec::new();
@@ -285,7 +270,7 @@ fn who_takes_every_answer_may_ask_for_ever() {
     ] {
         for agent in ["Mozilla/5.0", "GPTBot/1.2"] {
             h2c::run(async {
-                let mut connection = Connection::plain(site.byline.listen).await.expect("a connection");
+                let mut connection = site.both.h2(On::Plain).await;
                 for number in 1..=TIMES {
                     let request = http::Request::builder().method(method).header("user-agent", agent);
                     let request = request.uri(format!("http://site.test{path}")).body(());

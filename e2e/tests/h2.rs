@@ -3,22 +3,17 @@
 use bytes::Bytes;
 use e2e::h2c::{self, Connection, Verdict, block_on, frame, preface, request_block};
 use e2e::origin::ok;
-use e2e::tls::Authority;
 use e2e::wire::End;
-use e2e::{Byline, Client, Origin, before, configured};
+use e2e::{Both, Byline, On, Origin, before};
 use http::{HeaderMap, Request};
 
 fn start(origin: &Origin) -> Byline {
     before(origin.url()).start()
 }
 
-/// A process with a TLS listener for `site.test`.
-fn start_tls(origin: &Origin, authority: &Authority) -> Byline {
-    let identity = authority.issue(&["site.test"]);
-    configured(e2e::config::tls_site(&origin.url()))
-        .file("chain.pem", &identity.chain_pem)
-        .file("key.pem", &identity.key_pem)
-        .start()
+/// A process with a TLS listener for `site.test` as well.
+fn start_both(origin: &Origin) -> Both {
+    Both::start(&origin.url(), "")
 }
 
 #[test]
@@ -46,8 +41,7 @@ fn a_get_with_prior_knowledge() {
 #[test]
 fn both_protocols_by_alpn() {
     let origin = Origin::site(|request| ok("", request.fields.first("x-forwarded-proto").unwrap_or("none")));
-    let authority = Authority::new();
-    let byline = start_tls(&origin, &authority);
+    let Both { authority, byline } = start_both(&origin);
     let answer = block_on(async {
         let config = authority.client(&["h2", "http/1.1"]);
         let mut connection =
@@ -88,20 +82,23 @@ fn bodies_and_trailers_in_both_directions() {
         format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{length}\r\n0\r\nX-Back: {sum}\r\n\r\n", length.len())
             .into_bytes()
     });
-    let byline = start(&origin);
-    block_on(async {
-        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
-        let request = Request::post("http://site.test/").header("te", "trailers").header("trailer", "x-sum");
-        let request = request.body(()).expect("well formed");
-        let (answer, mut sender) = connection.open(request, false).await.expect("a stream");
-        sender.send_data(Bytes::from(vec![b'a'; 10_000]), false).expect("data");
-        let mut trailers = HeaderMap::new();
-        trailers.insert("x-sum", "7".parse().expect("a value"));
-        sender.send_trailers(trailers).expect("trailers");
-        let answer = h2c::collect(answer.await.expect("an answer")).await.expect("a body");
-        assert_eq!(answer.body, b"10000");
-        assert_eq!(answer.trailers.expect("trailers came back")["x-back"], "7");
-    });
+    let both = start_both(&origin);
+    for on in On::BOTH {
+        block_on(async {
+            let mut connection = both.h2(on).await;
+            let request =
+                Request::post("http://site.test/").header("te", "trailers").header("trailer", "x-sum");
+            let request = request.body(()).expect("well formed");
+            let (answer, mut sender) = connection.open(request, false).await.expect("a stream");
+            sender.send_data(Bytes::from(vec![b'a'; 10_000]), false).expect("data");
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-sum", "7".parse().expect("a value"));
+            sender.send_trailers(trailers).expect("trailers");
+            let answer = h2c::collect(answer.await.expect("an answer")).await.expect("a body");
+            assert_eq!(answer.body, b"10000");
+            assert_eq!(answer.trailers.expect("trailers came back")["x-back"], "7");
+        });
+    }
 }
 
 #[test]
@@ -138,61 +135,65 @@ fn a_cut_answer_resets_its_stream_and_no_other() {
             let _ = visit.write(ok("", "fine"));
         }
     });
-    let byline = start(&origin);
-    block_on(async {
-        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
-        let cut = connection.ask(h2c::get("http://site.test/cut"), b"").await;
-        assert!(cut.is_err(), "a cut body came through as whole: {cut:?}");
-        let fine = connection.ask(h2c::get("http://site.test/"), b"").await.expect("the connection lives");
-        assert_eq!(fine.body, b"fine");
-    });
+    let both = start_both(&origin);
+    for on in On::BOTH {
+        block_on(async {
+            let mut connection = both.h2(on).await;
+            let cut = connection.ask(h2c::get("http://site.test/cut"), b"").await;
+            assert!(cut.is_err(), "a cut body came through as whole: {cut:?}");
+            let fine =
+                connection.ask(h2c::get("http://site.test/"), b"").await.expect("the connection lives");
+            assert_eq!(fine.body, b"fine");
+        });
+    }
 }
 
 #[test]
 fn a_stream_that_is_reset_takes_its_fetch_along() {
-    let (left, leaves) = std::sync::mpsc::channel();
-    let origin = Origin::start(move |visit| {
-        visit.request();
-        let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nbegin");
-        let _ = left.send(visit.left_within(e2e::wait::PATIENCE));
-    });
-    let byline = start(&origin);
-    block_on(async {
-        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
-        let (answer, mut sender) =
-            connection.open(h2c::get("http://site.test/"), true).await.expect("a stream");
-        let answer = answer.await.expect("a head");
-        sender.send_reset(h2::Reason::CANCEL);
-        drop(answer);
-        let gone = tokio::task::spawn_blocking(move || leaves.recv_timeout(e2e::wait::PATIENCE));
-        assert!(gone.await.expect("a thread").expect("the origin's word"), "the fetch goes on");
-    });
+    for on in On::BOTH {
+        let (left, leaves) = std::sync::mpsc::channel();
+        let origin = Origin::start(move |visit| {
+            visit.request();
+            let _ = visit.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nbegin");
+            let _ = left.send(visit.left_within(e2e::wait::PATIENCE));
+        });
+        let both = start_both(&origin);
+        block_on(async {
+            let mut connection = both.h2(on).await;
+            let (answer, mut sender) =
+                connection.open(h2c::get("http://site.test/"), true).await.expect("a stream");
+            let answer = answer.await.expect("a head");
+            sender.send_reset(h2::Reason::CANCEL);
+            drop(answer);
+            let gone = tokio::task::spawn_blocking(move || leaves.recv_timeout(e2e::wait::PATIENCE));
+            assert!(gone.await.expect("a thread").expect("the origin's word"), "the fetch goes on");
+        });
+    }
 }
 
 /// Both listeners, and an origin that must hear nothing.
 struct Bench {
     origin: Origin,
-    authority: Authority,
-    byline: Byline,
+    both: Both,
 }
 
 impl Bench {
     fn new() -> Bench {
-        let (origin, authority) = (Origin::answering(ok("", "x")), Authority::new());
-        let byline = start_tls(&origin, &authority);
-        Bench { origin, authority, byline }
+        let origin = Origin::answering(ok("", "x"));
+        let both = start_both(&origin);
+        Bench { origin, both }
     }
 
     /// Sends these frames after the preface, plain and over TLS: the stream must fail.
     fn refuses(&self, what: &str, frames: &[u8]) {
-        let tls = self.authority.client(&["h2"]);
-        for mut client in [self.byline.client(), Client::connect_tls(self.byline.tls, "site.test", tls)] {
+        for on in On::BOTH {
+            let mut client = self.both.client(on, "h2");
             client.send([preface(), frames.to_vec()].concat());
             match h2c::verdict(&mut client, 1) {
-                Verdict::Status(status) => assert!((400..500).contains(&status), "{what}: {status}"),
+                Verdict::Status(status) => assert!((400..500).contains(&status), "{what}, {on}: {status}"),
                 Verdict::Reset(_) | Verdict::GoAway(_) | Verdict::Closed => {}
             }
-            assert!(self.origin.untouched(), "{what}: the origin got {:?}", self.origin.requests());
+            assert!(self.origin.untouched(), "{what}, {on}: the origin got {:?}", self.origin.requests());
         }
     }
 }
@@ -312,9 +313,6 @@ fn a_head_of_too_many_fields_is_refused() {
 
 #[test]
 fn trailers_of_a_request_cannot_become_fields() {
-    let origin = Origin::answering(ok("", "complete"));
-    let byline = start(&origin);
-    let mut client = byline.client();
     let names =
         "x-sum, host, cookie, authorization, content-length, x-forwarded-for, x_forwarded_for, content-type";
     let post = h2c::block(&[
@@ -326,21 +324,27 @@ fn trailers_of_a_request_cannot_become_fields() {
         ("te", "trailers"),
     ]);
     let trailers: Vec<(&str, &str)> = names.split(", ").map(|name| (name, "4")).collect();
-    client.send(
-        [
-            preface(),
-            frame(h2c::HEADERS, h2c::END_HEADERS, 1, &post),
-            frame(h2c::DATA, 0, 1, b"data"),
-            frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &h2c::block(&trailers)),
-        ]
-        .concat(),
-    );
-    assert_eq!(h2c::verdict(&mut client, 1), Verdict::Status(200));
-    let seen = origin.request();
-    assert_eq!(
-        (seen.body.as_slice(), seen.trailers.0),
-        (&b"data"[..], vec![("x-sum".to_owned(), "4".to_owned())])
-    );
+    for on in On::BOTH {
+        let origin = Origin::answering(ok("", "complete"));
+        let both = start_both(&origin);
+        let mut client = both.client(on, "h2");
+        client.send(
+            [
+                preface(),
+                frame(h2c::HEADERS, h2c::END_HEADERS, 1, &post),
+                frame(h2c::DATA, 0, 1, b"data"),
+                frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &h2c::block(&trailers)),
+            ]
+            .concat(),
+        );
+        assert_eq!(h2c::verdict(&mut client, 1), Verdict::Status(200), "{on}");
+        let seen = origin.request();
+        assert_eq!(
+            (seen.body.as_slice(), seen.trailers.0),
+            (&b"data"[..], vec![("x-sum".to_owned(), "4".to_owned())]),
+            "{on}"
+        );
+    }
 }
 
 #[test]
@@ -358,23 +362,25 @@ fn lengths_that_the_data_do_not_keep() {
     for (length, data) in
         [("3", "12"), ("1", "12"), ("0", "1"), ("-1", ""), ("+2", "12"), ("2, 2", "12"), ("x", "12")]
     {
-        let origin = Origin::start(|visit| {
-            while let Some(request) = visit.request() {
-                assert!(!matches!(request.end, End::Length | End::Chunked), "{request:?}");
+        for on in On::BOTH {
+            let origin = Origin::start(|visit| {
+                while let Some(request) = visit.request() {
+                    assert!(!matches!(request.end, End::Length | End::Chunked), "{request:?}");
+                }
+            });
+            let both = start_both(&origin);
+            let mut client = both.client(on, "h2");
+            let body = frame(h2c::DATA, h2c::END_STREAM, 1, data.as_bytes());
+            client.send([preface(), post(length), body].concat());
+            let verdict = h2c::verdict(&mut client, 1);
+            assert!(
+                !matches!(verdict, Verdict::Status(status) if status < 400),
+                "content-length {length} for {data:?}, {on}: {verdict:?}"
+            );
+            for request in origin.requests() {
+                let complete = matches!(request.end, End::Length | End::Chunked);
+                assert!(!complete, "content-length {length} for {data:?}, {on}: complete at the origin");
             }
-        });
-        let byline = start(&origin);
-        let mut client = byline.client();
-        let body = frame(h2c::DATA, h2c::END_STREAM, 1, data.as_bytes());
-        client.send([preface(), post(length), body].concat());
-        let verdict = h2c::verdict(&mut client, 1);
-        assert!(
-            !matches!(verdict, Verdict::Status(status) if status < 400),
-            "content-length {length} for {data:?}: {verdict:?}"
-        );
-        for request in origin.requests() {
-            let complete = matches!(request.end, End::Length | End::Chunked);
-            assert!(!complete, "content-length {length} for {data:?}: complete at the origin");
         }
     }
 }
@@ -389,32 +395,37 @@ fn trailers_hold_no_pseudo_fields() {
         (("x", "a\r\nb: c"), false),
         (("connection", "close"), false),
     ] {
-        let origin = Origin::answering(ok("", "complete"));
-        let byline = start(&origin);
-        let mut client = byline.client();
-        let post = h2c::block(&[
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", "/bad"),
-            (":authority", "site.test"),
-        ]);
-        client.send(
-            [
-                preface(),
-                frame(h2c::HEADERS, h2c::END_HEADERS, 1, &post),
-                frame(h2c::DATA, 0, 1, b"data"),
-                frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &h2c::block(&[field])),
-            ]
-            .concat(),
-        );
-        let verdict = h2c::verdict(&mut client, 1);
-        let complete: Vec<_> = origin.requests().into_iter().filter(|r| r.end == End::Chunked).collect();
-        let passed = matches!(verdict, Verdict::Status(status) if status < 400);
-        assert!(!passed || may_pass, "{field:?}: {verdict:?}");
-        assert!(complete.is_empty() || may_pass, "{field:?}: complete at the origin");
-        for request in complete {
-            let fields = format!("{:?}{:?}", request.trailers, request.fields);
-            assert!(request.target == "/bad" && request.trailers.0.is_empty(), "{field:?}: {fields}");
+        for on in On::BOTH {
+            let origin = Origin::answering(ok("", "complete"));
+            let both = start_both(&origin);
+            let mut client = both.client(on, "h2");
+            let post = h2c::block(&[
+                (":method", "POST"),
+                (":scheme", "http"),
+                (":path", "/bad"),
+                (":authority", "site.test"),
+            ]);
+            client.send(
+                [
+                    preface(),
+                    frame(h2c::HEADERS, h2c::END_HEADERS, 1, &post),
+                    frame(h2c::DATA, 0, 1, b"data"),
+                    frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &h2c::block(&[field])),
+                ]
+                .concat(),
+            );
+            let verdict = h2c::verdict(&mut client, 1);
+            let complete: Vec<_> = origin.requests().into_iter().filter(|r| r.end == End::Chunked).collect();
+            let passed = matches!(verdict, Verdict::Status(status) if status < 400);
+            assert!(!passed || may_pass, "{field:?}, {on}: {verdict:?}");
+            assert!(complete.is_empty() || may_pass, "{field:?}, {on}: complete at the origin");
+            for request in complete {
+                let fields = format!("{:?}{:?}", request.trailers, request.fields);
+                assert!(
+                    request.target == "/bad" && request.trailers.0.is_empty(),
+                    "{field:?}, {on}: {fields}"
+                );
+            }
         }
     }
 }
@@ -431,20 +442,24 @@ fn frames_out_of_place_end_the_connection() {
         ("a broken field block", frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &[0xff; 20])),
         ("a SETTINGS of 5 bytes", frame(h2c::SETTINGS, 0, 0, &[0; 5])),
     ] {
-        let frames = if what.contains("above") { [open.clone(), frames].concat() } else { frames };
-        let origin = Origin::start(|visit| while visit.request().is_some_and(|r| r.end == End::Chunked) {});
-        let byline = start(&origin);
-        let mut client = byline.client();
-        client.send([preface(), frames].concat());
-        let verdict = h2c::verdict(&mut client, 1);
-        assert!(
-            matches!(verdict, Verdict::GoAway(_) | Verdict::Closed | Verdict::Reset(_)),
-            "{what}: {verdict:?}"
-        );
-        assert_eq!(
-            byline.ask(e2e::get("/", "Connection: close\r\n")).status / 100,
-            5,
-            "{what}: the others live"
-        );
+        for on in On::BOTH {
+            let frames =
+                if what.contains("above") { [open.clone(), frames.clone()].concat() } else { frames.clone() };
+            let origin =
+                Origin::start(|visit| while visit.request().is_some_and(|r| r.end == End::Chunked) {});
+            let both = start_both(&origin);
+            let mut client = both.client(on, "h2");
+            client.send([preface(), frames].concat());
+            let verdict = h2c::verdict(&mut client, 1);
+            assert!(
+                matches!(verdict, Verdict::GoAway(_) | Verdict::Closed | Verdict::Reset(_)),
+                "{what}, {on}: {verdict:?}"
+            );
+            assert_eq!(
+                both.byline.ask(e2e::get("/", "Connection: close\r\n")).status / 100,
+                5,
+                "{what}, {on}: the others live"
+            );
+        }
     }
 }

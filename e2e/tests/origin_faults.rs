@@ -3,13 +3,13 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use e2e::byline::Setup;
 use e2e::config::{RICH, RICH_AGENT, SHOP};
-use e2e::h2c::{self, Connection, block_on};
+use e2e::h2c::{self, block_on};
 use e2e::origin::ok;
-use e2e::tls::Authority;
 use e2e::wait::PATIENCE;
 use e2e::wire::End;
-use e2e::{Byline, Client, Origin, Visit, before, configured, get};
+use e2e::{Both, Byline, Client, On, Origin, Visit, before, configured, get};
 
 /// On one thread, so that every request has the connections of the one before to use again.
 fn start(origin: &Origin) -> Byline {
@@ -32,44 +32,41 @@ fn bad(answer: impl Fn(&mut Visit) + Send + Sync + 'static) -> Origin {
     })
 }
 
-/// The answer to `/bad` is a 502 or is cut, and the next request goes to the origin on a new connection: for people
-/// over both protocols, and for a crawler, whose record says so.
+/// The answer to `/bad` is a 502 or is cut, and the next request goes to the origin on a new connection: for people over
+/// both protocols, plain and over TLS, and for a crawler, whose record says so.
 fn is_not_passed_on(what: &str, answer: &'static [u8]) {
     let origin = bad(move |visit| drop(visit.write(answer)));
-    let byline = start(&origin);
-    let mut good = 0;
-    let mut next_is_on_a_new_connection = || {
-        let next = byline.ask(get("/good", ""));
-        assert_eq!((next.status, next.text().as_str()), (200, "good"), "{what}");
-        good += 2;
-        let requests = origin.requests();
-        assert_eq!(requests.len(), good, "{what}: {requests:?}");
-        assert_ne!(
-            requests[good - 2].connection,
-            requests[good - 1].connection,
-            "{what}: the connection was used again"
-        );
-    };
-    for agent in ["", "User-Agent: GPTBot/1.2\r\n"] {
-        let mut client = byline.client();
+    let both = Both::start(&origin.url(), "threads = 1\n");
+    for (on, agent) in [(On::Plain, ""), (On::Plain, "User-Agent: GPTBot/1.2\r\n"), (On::Tls, "")] {
+        let mut client = both.client(on, "http/1.1");
         client.send(get("/bad", agent));
         if let Some(answer) = client.try_answer("GET").expect("an answer or an end in time") {
             let is_bad = answer.status == 502 || !answer.complete();
-            assert!(is_bad, "{what}: {} {:?} came through as whole", answer.status, answer.text());
+            assert!(is_bad, "{what}, {on}: {} {:?} came through as whole", answer.status, answer.text());
         }
-        next_is_on_a_new_connection();
+        goes_on_by_a_new_connection(what, &both.byline, &origin);
     }
-    block_on(async {
-        let mut connection = Connection::plain(byline.listen).await.expect("a connection");
-        let answer = connection.ask(h2c::get("http://site.test/bad"), b"").await;
-        assert!(
-            answer.is_err() || answer.is_ok_and(|answer| answer.status == 502),
-            "{what}: came through as whole"
-        );
-    });
-    next_is_on_a_new_connection();
-    let outcome = byline.wait_for_records(1)[0]["outcome"].clone();
+    for on in On::BOTH {
+        block_on(async {
+            let answer = both.h2(on).await.ask(h2c::get("http://site.test/bad"), b"").await;
+            let is_bad = answer.as_ref().map_or(true, |answer| answer.status == 502);
+            assert!(is_bad, "{what}, h2, {on}: {answer:?} came through as whole");
+        });
+        goes_on_by_a_new_connection(what, &both.byline, &origin);
+    }
+    let outcome = both.byline.wait_for_records(1)[0]["outcome"].clone();
     assert!(outcome == "origin-failed" || outcome == "truncated", "{what}: {outcome}");
+}
+
+/// After a `/bad` that reached the origin, the next request does so as well, but not on the same connection.
+fn goes_on_by_a_new_connection(what: &str, byline: &Byline, origin: &Origin) {
+    let before = origin.requests();
+    let next = byline.ask(get("/good", ""));
+    assert_eq!((next.status, next.text().as_str()), (200, "good"), "{what}");
+    let requests = origin.requests();
+    let [bad, good] = &requests[before.len() - 1..] else { panic!("{what}: {requests:?}") };
+    assert_eq!((bad.target.as_str(), good.target.as_str()), ("/bad", "/good"), "{what}");
+    assert_ne!(bad.connection, good.connection, "{what}: the connection was used again");
 }
 
 #[test]
@@ -103,9 +100,7 @@ fn a_length_beside_chunks() {
         } else {
             assert_eq!(answer.status, 502);
         }
-        assert_eq!(byline.ask(get("/good", "")).text(), "good");
-        let requests = origin.requests();
-        assert_ne!(requests[0].connection, requests[1].connection, "the connection was used again");
+        goes_on_by_a_new_connection(lines, &byline, &origin);
     }
 }
 
@@ -203,9 +198,7 @@ fn a_switch_to_another_protocol_than_was_asked_for() {
         let byline = start(&origin);
         let answer = byline.ask(get("/bad", "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
         assert_eq!(answer.status, 502, "{chosen}");
-        assert_eq!(byline.ask(get("/good", "")).text(), "good");
-        let requests = origin.requests();
-        assert_ne!(requests[0].connection, requests[1].connection, "{chosen}: the connection was used again");
+        goes_on_by_a_new_connection(chosen, &byline, &origin);
     }
 }
 
@@ -265,22 +258,60 @@ fn a_head_of_600_kb_is_too_much() {
 
 #[test]
 fn an_answer_that_is_cut_is_cut_for_the_client() {
-    for (head, part) in
-        [("Content-Length: 100000", "x".repeat(50_000)), ("Transfer-Encoding: chunked", String::new())]
-    {
-        let part = if part.is_empty() { format!("c350\r\n{}\r\n", "x".repeat(50_000)) } else { part };
+    // More than is held of a crawler's answer: a shorter one would be a clean 502.
+    const SENT: usize = 80_000;
+    let part = "x".repeat(SENT);
+    for (head, part) in [
+        ("Content-Length: 200000", part.clone()),
+        ("Transfer-Encoding: chunked", format!("{SENT:x}\r\n{part}\r\n")),
+    ] {
         let bytes = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{part}");
         let origin = bad(move |visit| {
             let _ = visit.write(&bytes);
             visit.close();
         });
-        let byline = start(&origin);
-        let mut client = byline.client();
-        client.send(get("/bad", ""));
-        let answer = client.answer("GET");
-        assert_eq!((answer.status, answer.end), (200, End::Cut), "{head}");
-        assert!(answer.body.len() <= 50_000);
-        assert_eq!(byline.ask(get("/good", "")).text(), "good");
+        let policy = |setup: Setup| setup.policy(SHOP);
+        let more = format!("threads = 1\n{}", e2e::config::POLICY);
+        let both = Both::prepared(&origin.url(), &more, policy);
+        for on in On::BOTH {
+            let mut client = both.client(on, "http/1.1");
+            client.send(get("/bad", ""));
+            let answer = client.answer("GET");
+            assert_eq!((answer.status, answer.end), (200, End::Cut), "{head}, {on}");
+            assert!(answer.body.len() <= SENT);
+            assert_eq!(both.byline.ask(get("/good", "")).text(), "good");
+            block_on(async {
+                let mut connection = both.h2(on).await;
+                for agent in ["Mozilla/5.0", "GPTBot/1.2"] {
+                    let request = http::Request::get("http://site.test/bad").header("user-agent", agent);
+                    let request = request.body(()).expect("well formed");
+                    let (answer, _) = connection.open(request, true).await.expect("a stream");
+                    let (head_came, mut body) = answer.await.expect("a head").into_parts();
+                    assert_eq!(head_came.status, 200, "{head}, {on}, {agent}");
+                    let mut taken = 0;
+                    let end = loop {
+                        match body.data().await {
+                            Some(Ok(part)) => {
+                                taken += part.len();
+                                let _ = body.flow_control().release_capacity(part.len());
+                            }
+                            end => break end,
+                        }
+                    };
+                    let whole = end.as_ref().is_none_or(|end| end.is_ok());
+                    assert!(!whole, "{head}, {on}, {agent}: a clean end after {taken} bytes: {end:?}");
+                    assert!(taken <= SENT, "{head}, {on}: {taken}");
+                    let good = connection.ask(h2c::get("http://site.test/good"), b"").await;
+                    assert_eq!(good.expect("the connection lives").body, b"good", "{head}, {on}");
+                }
+            });
+        }
+        let records = both.byline.wait_for_records(2);
+        assert_eq!(records.len(), 2, "{records:?}");
+        for record in &records {
+            assert_eq!(record["outcome"], "truncated", "{head}: {record}");
+            assert!(record["bytes"].as_u64().is_some_and(|bytes| bytes <= SENT as u64), "{head}: {record}");
+        }
     }
 }
 
@@ -317,6 +348,7 @@ enum Leave {
     Close,
     CloseTls,
     H2Close,
+    H2CloseTls,
     CrawlersReset,
 }
 
@@ -332,26 +364,21 @@ fn a_client_that_leaves_takes_its_fetch_along() {
         }
         let _ = left.send(visit.left_within(PATIENCE));
     });
-    let authority = Authority::new();
-    let identity = authority.issue(&["site.test"]);
-    let more = format!("{}{}", e2e::config::POLICY, e2e::config::TLS_LISTENER);
-    let byline = configured(e2e::config::site(&origin.url(), &more))
-        .policy(SHOP)
-        .file("chain.pem", &identity.chain_pem)
-        .file("key.pem", &identity.key_pem)
-        .start();
-    for leave in [Leave::Reset, Leave::Close, Leave::CloseTls, Leave::H2Close, Leave::CrawlersReset] {
+    let both = Both::prepared(&origin.url(), e2e::config::POLICY, |setup| setup.policy(SHOP));
+    let byline = &both.byline;
+    for leave in
+        [Leave::Reset, Leave::Close, Leave::CloseTls, Leave::H2Close, Leave::H2CloseTls, Leave::CrawlersReset]
+    {
         for path in ["/head", "/body"] {
             let before = origin.requests().len();
             let mut client = match leave {
                 Leave::Reset | Leave::Close | Leave::H2Close => byline.client(),
-                Leave::CloseTls => {
-                    Client::connect_tls(byline.tls, "site.test", authority.client(&["http/1.1"]))
-                }
+                Leave::CloseTls => both.client(On::Tls, "http/1.1"),
+                Leave::H2CloseTls => both.client(On::Tls, "h2"),
                 Leave::CrawlersReset => Client::connect_from(RICH, byline.listen),
             };
             match leave {
-                Leave::H2Close => {
+                Leave::H2Close | Leave::H2CloseTls => {
                     let fields = [
                         (":method", "GET"),
                         (":scheme", "http"),
@@ -391,28 +418,11 @@ fn a_client_that_leaves_takes_its_fetch_along() {
 }
 
 #[test]
-fn a_post_is_never_sent_twice() {
-    let origin = Origin::start(|visit| {
-        // The first request of a connection is served, the second finds it dead: a stale pooled connection.
-        if visit.request().is_some() {
-            let _ = visit.write(ok("", "first"));
-            visit.head();
-        }
-    });
-    let byline = start(&origin);
-    let mut client = byline.client();
-    assert_eq!(client.ask(get("/", "")).text(), "first");
-    let post = "POST /pay HTTP/1.1\r\nHost: site.test\r\nContent-Length: 2\r\n\r\nhi";
-    assert_eq!(client.ask(post).status, 502);
-    let posts = origin.requests().iter().filter(|request| request.method == "POST").count();
-    assert_eq!(posts, 1);
-}
-
-#[test]
 fn what_may_have_been_done_is_not_asked_again() {
     // On a connection that had lain idle, the origin takes the request and dies.
     for (method, lines, body) in [
         ("POST", "Content-Length: 0\r\n", ""),
+        ("POST", "Content-Length: 2\r\n", "hi"),
         ("PUT", "Content-Length: 2\r\n", "hi"),
         ("DELETE", "", ""),
         ("PATCH", "Content-Length: 2\r\n", "hi"),

@@ -4,12 +4,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use e2e::config;
-use e2e::h2c::{self, Connection, Verdict, block_on, frame};
+use e2e::h2c::{self, Verdict, block_on, frame};
 use e2e::origin::ok;
-use e2e::tls::Authority;
 use e2e::wait::{self, PATIENCE};
 use e2e::wire::End;
-use e2e::{Byline, Client, Origin, configured, get};
+use e2e::{Both, Byline, Client, On, Origin, configured, get};
 
 /// Every limit at one second.
 const SHORT: &str = "[timeouts]\nrequest_head = \"1s\"\nbody_silence = \"1s\"\nconnect = \"1s\"\n\
@@ -17,27 +16,6 @@ const SHORT: &str = "[timeouts]\nrequest_head = \"1s\"\nbody_silence = \"1s\"\nc
 
 fn start(origin: &Origin) -> Byline {
     configured(config::site(&origin.url(), SHORT)).start()
-}
-
-/// Both listeners, with these limits.
-fn start_tls(origin: &Origin, timeouts: &str, authority: &Authority) -> Byline {
-    let identity = authority.issue(&["site.test"]);
-    configured(config::site(&origin.url(), &format!("{timeouts}{}", config::TLS_LISTENER)))
-        .file("chain.pem", &identity.chain_pem)
-        .file("key.pem", &identity.key_pem)
-        .start()
-}
-
-/// The listeners, and a client of each, connected when it is its turn: a connection that waits for its turn would count as idle.
-fn clients<'a>(
-    byline: &'a Byline,
-    authority: &'a Authority,
-    alpn: &'a str,
-) -> impl Iterator<Item = (&'static str, Client)> + 'a {
-    ["plain", "TLS"].into_iter().map(move |listener| match listener {
-        "plain" => (listener, byline.client()),
-        _ => (listener, Client::connect_tls(byline.tls, "site.test", authority.client(&[alpn]))),
-    })
 }
 
 /// Between what the configuration says and what a loaded machine may add.
@@ -168,10 +146,10 @@ fn dribble(client: &mut Client, bytes: &[u8]) -> bool {
 #[test]
 fn a_tls_handshake_that_stalls_keeps_no_connection() {
     let origin = Origin::answering(ok("", "x"));
-    let authority = Authority::new();
-    let byline = start_tls(&origin, SHORT, &authority);
+    let both = Both::start(&origin.url(), SHORT);
+    let byline = &both.byline;
     let name = "site.test".try_into().expect("a name");
-    let mut session = rustls::ClientConnection::new(authority.client(&["h2"]), name).expect("a client");
+    let mut session = rustls::ClientConnection::new(both.authority.client(&["h2"]), name).expect("a client");
     let mut hello = Vec::new();
     session.write_tls(&mut hello).expect("a vector takes everything");
     // Nothing; half of what a client says first; all of it, but not what it says next.
@@ -189,7 +167,7 @@ fn a_tls_handshake_that_stalls_keeps_no_connection() {
     // And nothing said through a session that stands.
     for alpn in ["h2", "http/1.1"] {
         let began = Instant::now();
-        Client::connect_tls(byline.tls, "site.test", authority.client(&[alpn])).drain();
+        both.client(On::Tls, alpn).drain();
         in_time(alpn, began);
     }
     wait::until_true("no connection is left", PATIENCE, || {
@@ -227,15 +205,15 @@ fn a_proxy_header_that_stalls_keeps_no_connection() {
 #[test]
 fn a_connection_between_two_requests_is_not_kept_for_ever() {
     let origin = Origin::answering(ok("", "x"));
-    let authority = Authority::new();
-    let byline = start_tls(&origin, SHORT, &authority);
-    for (what, mut client) in clients(&byline, &authority, "http/1.1") {
+    let both = Both::start(&origin.url(), SHORT);
+    for what in On::BOTH {
+        let mut client = both.client(what, "http/1.1");
         for _ in 0..2 {
             assert_eq!(client.ask(get("/", "")).status, 200, "{what}");
         }
         let began = Instant::now();
         assert!(client.closed(), "{what}: nothing comes after an answer but the end");
-        in_time(what, began);
+        in_time(&what.to_string(), began);
     }
 }
 
@@ -249,9 +227,9 @@ fn a_client_that_is_gone_is_found_out_by_a_ping() {
         visit.request();
         let _ = left.send(visit.left_within(PATIENCE));
     });
-    let authority = Authority::new();
-    let byline = start_tls(&origin, PINGS, &authority);
-    for (what, mut client) in clients(&byline, &authority, "h2") {
+    let both = Both::start(&origin.url(), PINGS);
+    for what in On::BOTH {
+        let mut client = both.client(what, "h2");
         let began = Instant::now();
         // A stream is open all the time: the connection is not idle.
         let head = frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 1, &h2c::request_block(&[]));
@@ -261,7 +239,7 @@ fn a_client_that_is_gone_is_found_out_by_a_ping() {
             pings += usize::from(frame.kind == h2c::PING && frame.flags == 0);
         }
         assert_eq!(pings, 1, "{what}");
-        in_time(what, began);
+        in_time(&what.to_string(), began);
         assert!(leaves.recv_timeout(PATIENCE).expect("the origin's word"), "{what}: its fetch goes on");
     }
 }
@@ -275,14 +253,10 @@ fn a_client_that_waits_and_answers_pings_is_waited_with() {
             let _ = visit.write(ok("", "at last"));
         }
     });
-    let authority = Authority::new();
-    let byline = start_tls(&origin, PINGS, &authority);
+    let both = Both::start(&origin.url(), PINGS);
     block_on(async {
-        let tls = Connection::tls(byline.tls, "site.test", authority.client(&["h2"]));
-        let mut tls = tls.await.expect("a TLS connection");
-        let mut plain = Connection::plain(byline.listen).await.expect("a connection");
-        let url = "http://site.test/";
-        let one = plain.open(h2c::get(url), true).await.expect("a stream").0;
+        let (mut plain, mut tls) = (both.h2(On::Plain).await, both.h2(On::Tls).await);
+        let one = plain.open(h2c::get("http://site.test/"), true).await.expect("a stream").0;
         let two = tls.open(h2c::get("https://site.test/"), true).await.expect("a stream").0;
         for answer in [one, two] {
             let answer = h2c::collect(answer.await.expect("an answer")).await.expect("a body");
@@ -301,12 +275,12 @@ fn an_upload_that_falls_silent_ends_without_its_connection() {
             let _ = visit.write(ok("", "page"));
         }
     });
-    let authority = Authority::new();
-    let byline = start_tls(&origin, "[timeouts]\nbody_silence = \"1s\"\n", &authority);
+    let both = Both::start(&origin.url(), "[timeouts]\nbody_silence = \"1s\"\n");
     let fields = |method| {
         [(":method", method), (":scheme", "http"), (":path", "/"), (":authority", "site.test")].to_vec()
     };
-    for (what, mut client) in clients(&byline, &authority, "h2") {
+    for what in On::BOTH {
+        let mut client = both.client(what, "h2");
         let asked = origin.requests().len();
         let began = Instant::now();
         let mut post = fields("POST");
@@ -315,7 +289,7 @@ fn an_upload_that_falls_silent_ends_without_its_connection() {
         client.send([h2c::preface(), post, frame(h2c::DATA, 0, 1, b"half")].concat());
         let verdict = h2c::verdict(&mut client, 1);
         assert!(matches!(verdict, Verdict::Status(408) | Verdict::Reset(_)), "{what}: {verdict:?}");
-        in_time(what, began);
+        in_time(&what.to_string(), began);
         let request = || origin.requests()[asked].clone();
         wait::until_true("the origin learns of it", PATIENCE, || request().end == End::Cut);
         let next = frame(h2c::HEADERS, h2c::END_HEADERS | h2c::END_STREAM, 3, &h2c::block(&fields("GET")));

@@ -86,7 +86,7 @@ pub struct Closing {
 
 /// A record beside its entry: what [`Derived`] then need not read from it. The ledger keeps it until the entry is durable.
 struct Noted<S> {
-    record: UsageRecord<S>,
+    record: Box<UsageRecord<S>>,
     version: Option<Version>,
 }
 
@@ -128,7 +128,7 @@ impl Derived {
     }
 
     /// The note for the ledger about the entry of a record that was just closed.
-    pub fn note(record: UsageRecord<Text>, closing: Closing) -> ledger::Note {
+    pub fn note(record: Box<UsageRecord<Text>>, closing: Closing) -> ledger::Note {
         Box::new(Noted { record, version: closing.version })
     }
 

@@ -204,7 +204,7 @@ proptest! {
                     if *appended {
                         ledger.push(record.encode());
                         // Seen from a note here and, after a crash, from the entry: the sums must not tell.
-                        let note = Derived::note(record.map(Text::Own), closing);
+                        let note = Derived::note(Box::new(record.map(Text::Own)), closing);
                         derived.observe_noted(ledger.len() as u64 - 1, &ledger[ledger.len() - 1], Some(&note));
                     } else {
                         derived.forget(closing);

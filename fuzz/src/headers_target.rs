@@ -12,6 +12,7 @@ use crate::headers::{
     Announce, Via, check_request, check_response, client_behind, is_trusted, strip_trailers, to_client,
     to_origin, upgrade_asked,
 };
+use crate::peer::Peer;
 
 /// A first line of flags, a request's head as it would stand on the wire, an empty line, and a response's.
 pub(crate) fn run(input: &[u8]) {
@@ -41,7 +42,8 @@ fn to_an_origin(head: request::Parts, hop: IpAddr, trusted: bool, announce: &Ann
     assert_eq!(target.host, target.host.to_ascii_lowercase());
     assert!(target.authority().bytes().all(|b| b.is_ascii_alphanumeric() || b"[]:.-_~".contains(&b)));
     let mut out = head.clone();
-    to_origin(&mut out, &target, hop, trusted, true, announce);
+    let peer = Peer { trusted, ..Peer::new(hop, true, &[]) };
+    to_origin(&mut out, &target, &peer, announce);
 
     assert_eq!(out.version, Version::HTTP_11);
     assert_eq!((out.uri.scheme(), out.uri.authority()), (None, None));

@@ -23,6 +23,9 @@ mod error;
 #[path = "../../proxy/src/headers.rs"]
 mod headers;
 #[allow(dead_code)]
+#[path = "../../proxy/src/peer.rs"]
+mod peer;
+#[allow(dead_code)]
 #[path = "../../proxy/src/proxy_header.rs"]
 mod proxy_header;
 

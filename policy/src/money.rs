@@ -163,11 +163,17 @@ pub(crate) fn parse_nano(text: &str) -> Result<i64, NanoError> {
 pub fn decimal(nano: i128) -> String {
     let sign = if nano < 0 { "-" } else { "" };
     let (whole, part) = (nano.unsigned_abs() / 1_000_000_000, nano.unsigned_abs() % 1_000_000_000);
-    if part == 0 {
-        return format!("{sign}{whole}");
+    let mut part = part as u64; // below 10⁹
+    let mut text = [sign, &whole.to_string()].concat();
+    if part > 0 {
+        text.push('.');
     }
-    let part = format!("{part:09}");
-    format!("{sign}{whole}.{}", part.trim_end_matches('0'))
+    let mut place = 100_000_000;
+    while part > 0 {
+        text.push(char::from(b'0' + (part / place) as u8));
+        (part, place) = (part % place, place / 10);
+    }
+    text
 }
 
 /// `numerator / denominator`, rounded half to even: the one place where Byline rounds.

@@ -238,13 +238,15 @@ impl PolicySnapshot {
         };
         let entry =
             self.works.iter().find(|entry| entry.path.matches(&canonical) && entry.host.matches(&host));
-        let mut locator = format!("{host}{canonical}");
+        let mut locator = String::with_capacity(host.len() + canonical.len() + 1 + query.len());
+        locator.push_str(&host);
+        locator.push_str(&canonical);
         let always_free = is_always_free(&canonical) || self.licence_documents.contains(&locator);
         if !query.is_empty() {
             locator.push('?');
             locator.push_str(&query);
         }
-        let url = format!("{scheme}://{locator}");
+        let url = [scheme, "://", &locator].concat();
         let holder =
             entry.and_then(|entry| entry.holder.as_ref()).or(site.and_then(|site| site.holder.as_ref()));
         let licence = entry

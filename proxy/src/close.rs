@@ -115,11 +115,12 @@ impl OpenFetch {
         crawler: Crawler,
         work: Work,
         method: Method,
-    ) -> OpenFetch {
+    ) -> Box<OpenFetch> {
         if crawler.is_spoof() {
             worker.shared.telemetry.spoof(&crawler.row.token);
         }
-        OpenFetch {
+        // On the heap, where it stays: it is handed on from stage to stage.
+        Box::new(OpenFetch {
             worker: Rc::clone(worker),
             policy,
             crawler,
@@ -133,7 +134,7 @@ impl OpenFetch {
             response: ResponseFacts { status: CLIENT_LEFT, ..ResponseFacts::default() },
             meter: None,
             _metered: worker.metered_begins(),
-        }
+        })
     }
 
     /// The first decision. What the fetch may come to owe is held on the account in the same breath.
@@ -260,7 +261,7 @@ impl OpenFetch {
     }
 
     /// The fetch is refused: summed by crawler, rule and minute, not recorded one by one.
-    pub(crate) fn refused(mut self, refusal: &Refusal) {
+    pub(crate) fn refused(mut self: Box<Self>, refusal: &Refusal) {
         self.recording = Recording::Nothing;
         let shared = &self.worker.shared;
         shared.telemetry.refused(&self.crawler.row.token, refusal.kind);
@@ -286,7 +287,7 @@ impl OpenFetch {
     }
 
     /// The origin gave no usable response; the crawler was answered with our own error.
-    pub(crate) fn origin_failed(mut self, status: u16) {
+    pub(crate) fn origin_failed(mut self: Box<Self>, status: u16) {
         self.response.status = status;
         self.close(Outcome::OriginFailed);
     }
@@ -329,11 +330,11 @@ impl OpenFetch {
     }
 
     /// The record; it takes along what only it needs, as a fetch has one.
-    fn record(&mut self, outcome: Outcome) -> UsageRecord<Text> {
+    fn record(&mut self, outcome: Outcome) -> Box<UsageRecord<Text>> {
         let terms = self.terms.as_ref();
         let charge = terms.and_then(|terms| terms.charge.as_ref());
         let response = &mut self.response;
-        UsageRecord {
+        Box::new(UsageRecord {
             id: std::mem::take(&mut self.id).into(),
             source: (&self.worker.shared.ledger.source).into(),
             time_micros: shared::now_micros(),
@@ -342,7 +343,7 @@ impl OpenFetch {
             purpose: self.crawler.row.purpose.as_str().into(),
             assurance: self.crawler.assurance.as_str().into(),
             evidence: evidence_text(&self.crawler.evidence).into(),
-            method: self.method.to_string().into(),
+            method: method_text(&self.method),
             url: std::mem::take(&mut self.work.url).into(),
             work: std::mem::take(&mut self.work.id).into(),
             holder: self.work.holder.as_ref().map(Text::from),
@@ -370,7 +371,7 @@ impl OpenFetch {
             owed: terms.is_some_and(|terms| terms.owed),
             quote_nano: 0,
             amount_nano: 0,
-        }
+        })
     }
 }
 
@@ -406,6 +407,15 @@ fn reason(why: &ledger::Unavailable) -> UnmeteredReason {
         ledger::Unavailable::QueueFull { .. } => UnmeteredReason::QueueFull,
         ledger::Unavailable::Paused { .. } => UnmeteredReason::Paused,
         _ => UnmeteredReason::Poisoned,
+    }
+}
+
+/// The usual methods are words of ours.
+fn method_text(method: &Method) -> Text {
+    match *method {
+        Method::GET => Text::Word("GET"),
+        Method::HEAD => Text::Word("HEAD"),
+        _ => Text::Own(method.to_string()),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::shared::{Shared, lock};
 /// A fetch that has ended and will be an entry of its own.
 pub(crate) struct Ended {
     /// Complete but for what the meter read and what rating makes of it.
-    pub(crate) record: UsageRecord<Text>,
+    pub(crate) record: Box<UsageRecord<Text>>,
     pub(crate) meter: Option<Meter>,
     pub(crate) repeat_free_secs: u64,
     pub(crate) slot: ledger::Slot,
@@ -102,7 +102,7 @@ impl Closer {
                 let Ended { mut record, meter: _, repeat_free_secs, slot, hold, in_flight } = ended;
                 record.measured(&metered);
                 let closing = self.shared.derived.close(&mut record, repeat_free_secs);
-                let UsageRecord { amount_nano, bytes, .. } = record;
+                let UsageRecord { amount_nano, bytes, .. } = *record;
                 let counted = self.shared.telemetry.counted(&record);
                 let entry = record.encode();
                 let shared = Arc::clone(&self.shared);
@@ -327,6 +327,7 @@ mod tests {
             quote_nano: 0,
             amount_nano: 0,
         };
+        let record = Box::new(record);
         Ended { record, meter: None, repeat_free_secs: 0, slot, hold: None, in_flight: None }
     }
 

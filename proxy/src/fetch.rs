@@ -26,47 +26,13 @@ use crate::error::FetchError;
 use crate::flow::{Counted, Flow};
 use crate::headers::{self, Target};
 use crate::hold;
+use crate::peer::Peer;
 use crate::respond;
 use crate::upstream::{Lease, Origin};
 use crate::worker::Worker;
 
-/// The client of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
-    /// Its address, or the one that a trusted proxy names in a PROXY header.
-    pub(crate) address: IpAddr,
-    /// Whether it is a trusted proxy, so that its `X-Forwarded-*` count.
-    pub(crate) trusted: bool,
-    /// Whether it came over TLS.
-    pub(crate) https: bool,
-    /// The site whose certificate it asked for by SNI.
-    pub(crate) named_site: NamedSite,
-}
-
-/// The site that a TLS handshake named.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum NamedSite {
-    /// No TLS, or no server name in it.
-    Any,
-    /// This one.
-    One(usize),
-    /// One that is not served here.
-    Unknown,
-}
-
-impl NamedSite {
-    /// RFC 9110 §7.4: a request for another site than the handshake's is misdirected.
-    fn serves(self, origin: &Origin) -> bool {
-        match self {
-            NamedSite::Any => true,
-            NamedSite::One(id) => id == origin.id,
-            NamedSite::Unknown => false,
-        }
-    }
-}
-
 /// Answers one request.
-pub(crate) async fn handle(worker: &Rc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn handle(worker: &Rc<Worker>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
     let mut origin_time = None;
     let multiplexed = request.version() >= http::Version::HTTP_2;
@@ -99,7 +65,7 @@ type Answer = (RequestClass, Response<Body>);
 
 async fn admit_and_forward(
     worker: &Rc<Worker>,
-    peer: Peer,
+    peer: &Peer,
     request: Request<Incoming>,
     origin_time: &mut Option<Duration>,
 ) -> Result<Answer, FetchError> {
@@ -107,7 +73,7 @@ async fn admit_and_forward(
     let (head, body) = request.into_parts();
     let target = headers::check_request(&head, &shared.options.limits)?;
     let origin = shared.sites.origin(&target.host)?;
-    if !peer.named_site.serves(origin) {
+    if !peer.named_site.serves(origin.id) {
         return Err(FetchError::UnknownHost { host: target.host });
     }
     let client = client_address(worker, peer, &head.headers);
@@ -124,7 +90,7 @@ async fn admit_and_forward(
 }
 
 /// The real client: behind a trusted proxy, the address that the proxy vouches for.
-fn client_address(worker: &Worker, peer: Peer, headers: &HeaderMap) -> IpAddr {
+fn client_address(worker: &Worker, peer: &Peer, headers: &HeaderMap) -> IpAddr {
     let client = if peer.trusted {
         headers::client_behind(headers, peer.address, &worker.shared.options.trusted_proxies)
     } else {
@@ -149,7 +115,7 @@ fn ai_crawler<'a>(policy: &'a PolicySnapshot, headers: &HeaderMap) -> Option<&'a
 /// People, search engines, feeds and everybody else: unchanged but for the documented fields, never held, never recorded.
 async fn pass(
     worker: &Rc<Worker>,
-    peer: Peer,
+    peer: &Peer,
     origin: &Origin,
     target: &Target,
     mut head: request::Parts,
@@ -177,7 +143,7 @@ async fn pass(
 #[allow(clippy::too_many_arguments)] // One fetch, one argument each; a struct would only name them twice.
 async fn metered(
     worker: &Rc<Worker>,
-    peer: Peer,
+    peer: &Peer,
     client: IpAddr,
     origin: &Origin,
     target: &Target,
@@ -230,14 +196,14 @@ async fn metered(
     Ok((RequestClass::Metered, response))
 }
 
-fn refuse(open: OpenFetch, refusal: &policy::Refusal) -> Answer {
+fn refuse(open: Box<OpenFetch>, refusal: &policy::Refusal) -> Answer {
     open.refused(refusal);
     (RequestClass::Refused, respond::refusal(refusal))
 }
 
 fn work(
     policy: &PolicySnapshot,
-    peer: Peer,
+    peer: &Peer,
     target: &Target,
     head: &request::Parts,
 ) -> Result<Work, FetchError> {
@@ -270,13 +236,13 @@ fn response_head(head: &response::Parts) -> ResponseHead<'_> {
 
 fn to_origin(
     worker: &Worker,
-    peer: Peer,
+    peer: &Peer,
     target: &Target,
     mut head: request::Parts,
     body: Incoming,
 ) -> Request<RequestBody> {
     let options = &worker.shared.options;
-    headers::to_origin(&mut head, target, peer.address, peer.trusted, peer.https, &options.announce);
+    headers::to_origin(&mut head, target, peer, &options.announce);
     let body = RequestBody::new(body, options.timeouts.body_silence);
     // hyper takes a GET without a length to have no body; said here, what came in chunks goes on in chunks.
     if !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
@@ -307,7 +273,7 @@ async fn call(
 /// A protocol that client and origin agreed on: bytes pass both ways until one side ends, or neither says anything.
 fn switch_protocols(
     worker: &Rc<Worker>,
-    peer: Peer,
+    peer: &Peer,
     mut head: response::Parts,
     body: Incoming,
     client_side: Option<hyper::upgrade::OnUpgrade>,

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use crate::config::Limits;
 use crate::error::FetchError;
+use crate::peer::Peer;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -268,7 +269,12 @@ pub(crate) fn strip_overrides(headers: &mut HeaderMap) {
 
 /// Prices are ours to name: an origin's own price fields do not reach a crawler on an answer that we charge.
 pub(crate) fn strip_prices(headers: &mut HeaderMap) {
-    for name in ["crawler-price", "crawler-charged", "crawler-error"] {
+    const PRICES: [HeaderName; 3] = [
+        HeaderName::from_static("crawler-price"),
+        HeaderName::from_static("crawler-charged"),
+        HeaderName::from_static("crawler-error"),
+    ];
+    for name in &PRICES {
         headers.remove(name);
     }
 }
@@ -312,14 +318,7 @@ impl Via {
 }
 
 /// Turns a client's request head into the one that goes to the origin.
-pub(crate) fn to_origin(
-    head: &mut request::Parts,
-    target: &Target,
-    hop: IpAddr,
-    trusted: bool,
-    https: bool,
-    announce: &Announce,
-) {
+pub(crate) fn to_origin(head: &mut request::Parts, target: &Target, peer: &Peer, announce: &Announce) {
     let headers = &mut head.headers;
     if headers.get_all(TE).iter().any(|te| te != "trailers") {
         let trailers = members(headers, TE).any(|name| name.eq_ignore_ascii_case(b"trailers"));
@@ -329,11 +328,11 @@ pub(crate) fn to_origin(
         }
     }
     // hyper answers 100-continue itself as soon as the origin side asks for the body.
-    strip_hop_by_hop(headers, |name| name == "expect" || (is_hearsay(name) && !trusted));
+    strip_hop_by_hop(headers, |name| name == "expect" || (is_hearsay(name) && !peer.trusted));
     if head.version >= Version::HTTP_2 {
         join_cookies(headers);
     }
-    forwarded_fields(headers, target, hop, https, announce);
+    forwarded_fields(headers, target, peer, announce);
     if let Some(via) = &announce.via {
         headers.append(VIA, via.entry(head.version).clone());
     }
@@ -373,9 +372,9 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn forwarded_fields(headers: &mut HeaderMap, target: &Target, hop: IpAddr, https: bool, announce: &Announce) {
-    let scheme = if https { "https" } else { "http" };
-    let address = value_of(hop.to_string());
+fn forwarded_fields(headers: &mut HeaderMap, target: &Target, peer: &Peer, announce: &Announce) {
+    let scheme = if peer.https { "https" } else { "http" };
+    let address = &peer.address_text;
     match headers.entry(X_FORWARDED_FOR) {
         Entry::Vacant(list) => drop(list.insert(address.clone())),
         Entry::Occupied(mut list) => {
@@ -395,6 +394,7 @@ fn forwarded_fields(headers: &mut HeaderMap, target: &Target, hop: IpAddr, https
         headers.insert(X_FORWARDED_HOST, target.authority.clone());
     }
     if announce.forwarded {
+        let hop = peer.address;
         let node = if hop.is_ipv6() { format!("\"[{hop}]\"") } else { hop.to_string() };
         headers.append(
             FORWARDED,
@@ -404,7 +404,7 @@ fn forwarded_fields(headers: &mut HeaderMap, target: &Target, hop: IpAddr, https
 }
 
 /// A value of bytes that are an address, a checked host, or were a value before.
-fn value_of(bytes: impl Into<Vec<u8>>) -> HeaderValue {
+pub(crate) fn value_of(bytes: impl Into<Vec<u8>>) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(bytes.into())).expect("its parts may stand in a field")
 }
 
@@ -497,6 +497,10 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
+    fn stranger(https: bool) -> Peer {
+        Peer::new(IpAddr::from([192, 0, 2, 1]), https, &[])
+    }
+
     const LIMITS: Limits = Limits {
         connections: 1,
         connections_per_client: None,
@@ -524,7 +528,7 @@ mod tests {
         for target in ["http://a.example#part", "http://a.example", "http://a.example/#part", "/"] {
             let mut head = head(|b| b.uri(target).header("host", "a.example"));
             let to = check_request(&head, &LIMITS).expect("a plain request");
-            to_origin(&mut head, &to, IpAddr::from([192, 0, 2, 1]), false, false, &Announce::default());
+            to_origin(&mut head, &to, &stranger(false), &Announce::default());
             assert_eq!(head.uri.to_string(), "/", "{target}");
         }
     }
@@ -609,7 +613,7 @@ mod tests {
             let mut head =
                 head(|b| lines.iter().fold(b.header("host", "a"), |b, line| b.header("te", *line)));
             let target = check_request(&head, &LIMITS).expect("a plain request");
-            to_origin(&mut head, &target, IpAddr::from([192, 0, 2, 1]), false, false, &Announce::default());
+            to_origin(&mut head, &target, &stranger(false), &Announce::default());
             assert_eq!(head.headers.get_all(TE).iter().collect::<Vec<_>>(), sent, "{lines:?}");
         }
     }
@@ -644,9 +648,8 @@ mod tests {
                 .header("x_forwarded_for", "7.7.7.7")
         });
         let target = check_request(&parts, &LIMITS).expect("a target");
-        let client: IpAddr = "9.9.9.9".parse().expect("an address");
-        to_origin(&mut parts, &target, client, false, true, &Announce::default());
-        assert_eq!(parts.headers["x-forwarded-for"], "9.9.9.9");
+        to_origin(&mut parts, &target, &stranger(true), &Announce::default());
+        assert_eq!(parts.headers["x-forwarded-for"], "192.0.2.1");
         assert_eq!(parts.headers["x-forwarded-proto"], "https");
         assert_eq!(parts.headers["x-forwarded-host"], "a.example");
         assert!(!parts.headers.contains_key("x_forwarded_for"));

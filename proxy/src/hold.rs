@@ -44,7 +44,7 @@ impl Drop for Share {
 
 /// Turns an origin's answer into the crawler's, metered to its last byte.
 pub(crate) async fn deliver(
-    open: OpenFetch,
+    open: Box<OpenFetch>,
     head: response::Parts,
     mut body: OriginBody,
 ) -> Result<Response<Body>, FetchError> {
@@ -76,7 +76,7 @@ pub(crate) async fn deliver(
 
 /// A body that is all here: it leaves when its record is durable.
 async fn whole(
-    mut open: OpenFetch,
+    mut open: Box<OpenFetch>,
     mut head: response::Parts,
     frames: VecDeque<Frame<Bytes>>,
     share: Option<Share>,

@@ -23,6 +23,7 @@ mod logging;
 mod memory;
 mod metered;
 mod notify;
+mod peer;
 mod policy_file;
 mod process;
 mod proxy_header;

@@ -20,7 +20,7 @@ const KEPT_SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// An origin's body on its way to a crawler.
 pub(crate) struct MeteredBody {
-    open: OpenFetch,
+    open: Box<OpenFetch>,
     origin: OriginBody,
     /// Frames that were collected while the body might still have fitted the hold, then the one that is kept back.
     kept: VecDeque<Frame<Bytes>>,
@@ -37,7 +37,11 @@ enum State {
 }
 
 impl MeteredBody {
-    pub(crate) fn new(open: OpenFetch, collected: VecDeque<Frame<Bytes>>, origin: OriginBody) -> MeteredBody {
+    pub(crate) fn new(
+        open: Box<OpenFetch>,
+        collected: VecDeque<Frame<Bytes>>,
+        origin: OriginBody,
+    ) -> MeteredBody {
         let keeps = open.awaits_entry() && !open.is_event_stream();
         MeteredBody {
             open,

@@ -67,7 +67,7 @@ pub(crate) fn refusal(refusal: &Refusal) -> Response<Body> {
 
 /// `USD 0.01`, as `crawler-price` and its relatives write it.
 pub(crate) fn price_field(price: policy::Money) -> String {
-    format!("{} {}", price.currency, policy::decimal(i128::from(price.nano)))
+    [price.currency.as_str(), " ", &policy::decimal(i128::from(price.nano))].concat()
 }
 
 fn slug(kind: RefusalKind) -> &'static str {

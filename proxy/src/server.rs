@@ -20,10 +20,9 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use crate::client_io::{self, Activity, ClientIo};
-use crate::fetch::{NamedSite, Peer};
 use crate::flow::{Counted, Flow};
-use crate::headers;
 use crate::listen::{self, Bound};
+use crate::peer::{NamedSite, Peer};
 use crate::stack::Connection;
 use crate::streams::{StreamTasks, Streams};
 use crate::worker::Worker;
@@ -183,18 +182,15 @@ async fn serve(
     // The last segment of a response must not wait for the client's acknowledgement.
     stream.set_nodelay(true)?;
     let address = client_io::canonical(peer);
-    let trusted = headers::is_trusted(address, &options.trusted_proxies);
-    let mut peer = Peer { address, trusted, https: tls.is_some(), named_site: NamedSite::Any };
+    let mut peer = Peer::new(address, tls.is_some(), &options.trusted_proxies);
     let mut io = ClientIo::new(stream, options.timeouts.body_silence);
     let activity = io.activity();
     let patience = options.timeouts.request_head;
     if proxy_protocol
-        && trusted
+        && peer.trusted
         && let Some(client) = Box::pin(introduced(io.proxy_header(), patience, &mut phase)).await?
     {
-        let client = client.to_canonical();
-        peer =
-            Peer { address: client, trusted: headers::is_trusted(client, &options.trusted_proxies), ..peer };
+        peer = Peer::new(client.to_canonical(), peer.https, &options.trusted_proxies);
     }
     let client = match worker.shared.clients.enter(peer.address, peer.trusted) {
         Ok(client) => client,

@@ -16,7 +16,8 @@ use crate::body::Body;
 use crate::clients::Client;
 use crate::config::{Limits, Timeouts};
 use crate::error::FetchError;
-use crate::fetch::{self, Peer};
+use crate::fetch;
+use crate::peer::Peer;
 use crate::respond;
 use crate::worker::Worker;
 
@@ -47,7 +48,7 @@ impl Connection {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         match self.worker.begin_request(&self.client) {
-            Ok(_turn) => one_request_ends(fetch::handle(&self.worker, self.peer, request)).await,
+            Ok(_turn) => one_request_ends(fetch::handle(&self.worker, &self.peer, request)).await,
             Err(limit) => self.shed(limit),
         }
     }

@@ -221,6 +221,11 @@ impl Client {
         !seen.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
+    /// Whether the peer ends the connection as it should, without sending anything more: over TLS it says so.
+    pub fn ends_orderly(&mut self) -> bool {
+        self.reader.stream.read(&mut [0]).is_ok_and(|count| count == 0)
+    }
+
     /// Whether the peer closes without sending anything more.
     pub fn closed(&mut self) -> bool {
         self.reader.some().is_ok_and(|bytes| bytes.is_empty())

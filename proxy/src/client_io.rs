@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,20 +30,35 @@ pub(crate) struct ClientIo {
 /// How often a connection has moved, for whoever wants to know that it does not. hyper wants what it upgrades to be able
 /// to change threads, though here nothing does: so it is shared as if it could.
 #[derive(Default)]
-pub(crate) struct Activity(AtomicU32);
+pub(crate) struct Activity {
+    moves: AtomicU32,
+    write_is_blocked: AtomicBool,
+}
 
 impl Activity {
     fn moved(&self) {
         // One thread writes, so nothing is lost between the two.
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.moves.store(self.moves.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    fn wrote<T>(&self, written: &Poll<T>) {
+        if written.is_ready() {
+            self.moved();
+        }
+        self.write_is_blocked.store(written.is_pending(), Ordering::Relaxed);
+    }
+
+    /// Whether something is left to be written for which there was no room.
+    pub(crate) fn write_is_blocked(&self) -> bool {
+        self.write_is_blocked.load(Ordering::Relaxed)
     }
 
     /// Waits until nothing has moved for the limit.
     pub(crate) async fn ceased(&self, limit: Duration) {
         loop {
-            let seen = self.0.load(Ordering::Relaxed);
+            let seen = self.moves.load(Ordering::Relaxed);
             tokio::time::sleep(limit).await;
-            if self.0.load(Ordering::Relaxed) == seen {
+            if self.moves.load(Ordering::Relaxed) == seen {
                 return;
             }
         }
@@ -55,6 +70,10 @@ impl ClientIo {
     pub(crate) fn new(stream: TcpStream, stall: Duration) -> ClientIo {
         let (prefix, activity) = Default::default();
         ClientIo { stream, prefix, write_silence: Silence::new(stall), activity }
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     pub(crate) fn activity(&self) -> Arc<Activity> {
@@ -131,9 +150,7 @@ impl AsyncWrite for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        if written.is_ready() {
-            this.activity.moved();
-        }
+        this.activity.wrote(&written);
         this.write_silence.limit_write(cx, written)
     }
 
@@ -144,9 +161,7 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        if written.is_ready() {
-            this.activity.moved();
-        }
+        this.activity.wrote(&written);
         this.write_silence.limit_write(cx, written)
     }
 

@@ -18,6 +18,7 @@ mod frames;
 mod handover;
 mod headers;
 mod hold;
+mod http1;
 mod listen;
 mod logging;
 mod memory;

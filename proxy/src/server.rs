@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::Limit;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,8 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
-use crate::client_io::{self, Activity, ClientIo};
+use crate::client_io::{self, ClientIo};
 use crate::flow::{Counted, Flow};
+use crate::http1;
 use crate::listen::{self, Bound};
 use crate::peer::{NamedSite, Peer};
 use crate::stack::Connection;
@@ -43,7 +44,7 @@ const DESCRIPTORS_PER_THREAD: usize = 8;
 
 /// How long a draining connection that is silent may still bring a request that was on its way: it is answered, as the
 /// last one. Closing at once would fail clients that have just used a connection which they had reason to believe in.
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// A crawler's fetch is expected as long as this after the last one began, where connections are left. One that falls
 /// silent ends after [`LINGER`], or twice that where it has just moved, as it is looked at so often; and somewhat later on
@@ -166,7 +167,7 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves a connection to its end. Each stage is on the heap while it lasts: an idle connection should not keep room for
 /// what it went through before.
@@ -204,7 +205,7 @@ async fn serve(
     };
     match tls {
         Some(acceptor) => {
-            let io = Box::pin(introduced(acceptor.accept(io), patience, &mut phase)).await?;
+            let io = Box::new(Box::pin(introduced(acceptor.accept(io), patience, &mut phase)).await?);
             let session = io.get_ref().1;
             if let Some(name) = session.server_name() {
                 let site = worker.shared.sites.origin(&name.to_ascii_lowercase());
@@ -215,7 +216,7 @@ async fn serve(
             if h2 {
                 Box::pin(speak_h2(connection, io, phase)).await
             } else {
-                Box::pin(speak_h1(connection, io, &activity, phase)).await
+                Box::pin(http1::speak(connection, io, activity, phase)).await
             }
         }
         None => {
@@ -224,7 +225,7 @@ async fn serve(
             if h2 {
                 Box::pin(speak_h2(connection, io, phase)).await
             } else {
-                Box::pin(speak_h1(connection, io, &activity, phase)).await
+                Box::pin(http1::speak(connection, io, activity, phase)).await
             }
         }
     }
@@ -244,7 +245,7 @@ async fn introduced<T>(
 }
 
 /// Draining has begun, and then this has passed.
-async fn drains(phase: &mut watch::Receiver<Phase>, then: impl Future<Output = ()>) {
+pub(crate) async fn drains(phase: &mut watch::Receiver<Phase>, then: impl Future<Output = ()>) {
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
     then.await;
 }
@@ -267,7 +268,8 @@ where
     let io = TokioIo::new(Counted::in_frames(io, Rc::clone(&flow)));
     let worker = Rc::clone(&connection.worker);
     let telemetry = &worker.shared.telemetry;
-    let connection = pin!(builder.serve_connection(io, streams.watch(connection.service())));
+    let service = streams.watch(Connection::service(&Rc::new(connection)));
+    let connection = pin!(builder.serve_connection(io, service));
     let given_up = GIVEN_UP_TIMES * limits.streams_per_connection as usize;
     // GOAWAY loses no request: the client is told which streams are served.
     let leave = async {
@@ -291,31 +293,6 @@ where
         telemetry.shed(Limit::ConnectionFrames);
     }
     ended
-}
-
-async fn speak_h1<I>(
-    connection: Connection,
-    io: I,
-    activity: &Activity,
-    mut phase: watch::Receiver<Phase>,
-) -> Result<(), Failure>
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (limits, timeouts) = connection.limits();
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(timeouts.request_head)
-        .preserve_header_case(true)
-        .auto_date_header(false)
-        .max_headers(limits.headers)
-        .max_buf_size(limits.head_bytes.max(8192));
-    let connection = pin!(builder.serve_connection(TokioIo::new(io), connection.service()).with_upgrades());
-    // hyper's own clock ends an idle connection, and nothing is left of one that has sent its answer.
-    let stuck = std::future::pending();
-    let quiet = drains(&mut phase, activity.ceased(LINGER));
-    until_drained(connection, quiet, |connection| connection.graceful_shutdown(), stuck).await
 }
 
 /// Drives a connection; when it is to leave, it is told to finish what it has begun. `stuck` says when, and why, it never

@@ -35,9 +35,10 @@ impl Connection {
     }
 
     pub(crate) fn service(
-        self,
-    ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> {
-        let connection = Rc::new(self);
+        connection: &Rc<Connection>,
+    ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> + use<>
+    {
+        let connection = Rc::clone(connection);
         service_fn(move |request| {
             let connection = Rc::clone(&connection);
             // On the heap: a connection that lies idle should not keep room for a fetch, and hyper, tasks and the

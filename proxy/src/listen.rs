@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio_rustls::TlsAcceptor;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::{ListenAt, Listener};
 use crate::handover::NamedSockets;
@@ -16,6 +16,10 @@ use crate::tls::Certificate;
 
 /// Connections that the kernel keeps until they are accepted.
 pub(crate) const BACKLOG: u16 = 4096;
+
+/// Bytes that the kernel takes for a client beyond those that it may send at once. It would take megabytes: with many
+/// clients that read slowly, all the memory that it has for TCP. An ordinary page still leaves in one write.
+const UNSENT_MAX: u32 = 128 << 10;
 
 /// A listener that can be accepted from, shared by all threads.
 pub(crate) struct Bound {
@@ -122,6 +126,10 @@ impl Passed {
             };
             let certificate = listener.tls.as_ref().map(Certificate::read).transpose()?;
             for socket in sockets {
+                // What is accepted has it from its listener.
+                if let Err(error) = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_MAX) {
+                    warn!(%error, "slow clients may fill the kernel's buffers");
+                }
                 all.push(Bound {
                     address: socket.local_addr()?,
                     socket,

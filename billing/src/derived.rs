@@ -76,17 +76,18 @@ pub struct Last {
     pub id: String,
 }
 
-/// A version that was taken tentatively at close; its record is not durable yet.
+/// What closing a fetch did: the version that it delivered, if it names one, which a complete one takes tentatively until
+/// its record is durable.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "forget it if the record cannot be appended"]
 pub struct Closing {
     version: Option<Version>,
-    taken: bool,
+    repeat: bool,
 }
 
 /// A record beside its entry: what [`Derived`] then need not read from it. The ledger keeps it until the entry is durable.
-struct Noted<S> {
-    record: Box<UsageRecord<S>>,
+struct Noted {
+    record: Box<UsageRecord<Text>>,
     version: Option<Version>,
 }
 
@@ -124,7 +125,7 @@ impl Derived {
         record.quantity = rated.quantity;
         record.quote_nano = rated.quote_nano;
         record.amount_nano = rated.amount_nano;
-        Closing { version, taken: !record.repeat }
+        Closing { version, repeat: record.repeat }
     }
 
     /// The note for the ledger about the entry of a record that was just closed.
@@ -134,7 +135,7 @@ impl Derived {
 
     /// The record was not appended: what it would have paid for is not paid.
     pub fn forget(&self, closing: Closing) {
-        if let Some(version) = closing.version.filter(|_| closing.taken) {
+        if let Some(version) = closing.version.filter(|_| !closing.repeat) {
             self.repeats.forget(&version);
         }
     }
@@ -176,7 +177,7 @@ impl Derived {
 
     /// The same, with what [`Derived::note`] made of its record, if anything.
     pub fn observe_noted(&self, index: u64, entry: &[u8], note: Option<&ledger::Note>) {
-        if let Some(noted) = note.and_then(|note| note.downcast_ref::<Noted<Text>>()) {
+        if let Some(noted) = note.and_then(|note| note.downcast_ref::<Noted>()) {
             return self.fetched(index, &noted.record, noted.version.as_ref());
         }
         // Nearly every entry is a fetch.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use billing::account::{Hold, InFlight};
-use billing::derived::Derived;
+use billing::derived::{Closing, Derived};
 use metrics::{Meter, Text, UnmeteredReason, UsageRecord};
 use tokio::sync::{Notify, oneshot};
 use tracing::error;
@@ -102,6 +102,7 @@ impl Closer {
                 let Ended { mut record, meter: _, repeat_free_secs, slot, hold, in_flight } = ended;
                 record.measured(&metered);
                 let closing = self.shared.derived.close(&mut record, repeat_free_secs);
+                let mut taken = Taken { shared: Arc::clone(&self.shared), closing: Some(closing) };
                 let UsageRecord { amount_nano, bytes, .. } = *record;
                 let counted = self.shared.telemetry.counted(&record);
                 let entry = record.encode();
@@ -110,14 +111,13 @@ impl Closer {
                 let ack = move |result: Result<_, _>| {
                     let durable = result.is_ok();
                     if durable {
+                        taken.closing = None;
                         shared.telemetry.ledger_commit(appended.elapsed());
                         shared.telemetry.fetch(&counted);
-                    } else {
-                        shared.derived.forget(closing);
-                        if amount_nano == 0 {
-                            unmetered(&shared, UnmeteredReason::Paused, bytes);
-                        }
+                    } else if amount_nano == 0 {
+                        unmetered(&shared, UnmeteredReason::Paused, bytes);
                     }
+                    drop(taken);
                     if let Some(hold) = hold {
                         hold.settle(if durable { amount_nano } else { 0 });
                     }
@@ -128,6 +128,21 @@ impl Closer {
                 ledger::Append { slot, entry, note, ack: Box::new(ack) }
             });
         self.shared.ledger.append_all(entries);
+    }
+}
+
+/// What a fetch would have bought, until its record is durable. Dropped before that, by a refusal or a panic, it is bought
+/// by nobody, and the next fetch of it is no repeat.
+struct Taken {
+    shared: Arc<Shared>,
+    closing: Option<Closing>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(closing) = self.closing.take() {
+            self.shared.derived.forget(closing);
+        }
     }
 }
 

@@ -63,17 +63,13 @@ impl Frames {
         }
     }
 
-    /// The clock is asked only by those who have spent what they had.
+    /// The clock is asked only by those who have spent what all have.
     fn affords(&mut self, written: u64) -> bool {
+        if self.since.elapsed() >= PERIOD {
+            (self.cost, self.since, self.written_before) = (0, Instant::now(), written);
+        }
         let earned = written.wrapping_sub(self.written_before) / BYTES_PER_FRAME;
-        if self.cost <= COST_MAX.saturating_add(earned) {
-            return true;
-        }
-        if self.since.elapsed() < PERIOD {
-            return false;
-        }
-        (self.cost, self.since, self.written_before) = (0, Instant::now(), written);
-        true
+        self.cost <= COST_MAX.saturating_add(earned)
     }
 }
 

@@ -74,15 +74,18 @@ pub(crate) async fn speak<I: OverTcp>(
             while let Some(wait) = waiting.state().wait {
                 ready!(clock.as_mut().poll(cx));
                 let now = Instant::now();
-                if now >= wait.head_by {
+                // What is still on its way to a slow reader has a limit of its own.
+                let writes = activity.write_is_blocked();
+                if now >= wait.head_by && !writes {
                     return Poll::Ready(Err("no request head came in time".into()));
                 }
                 let rest_at = wait.since + REST_AFTER;
-                if now >= rest_at && wait.may_rest && !activity.write_is_blocked() && !quiet.is_terminated() {
+                if now >= rest_at && wait.may_rest && !writes && !quiet.is_terminated() {
                     return Poll::Ready(Ok(Some(wait)));
                 }
                 let again = if now < rest_at { rest_at } else { now + REST_AFTER };
-                clock.as_mut().reset(again.min(wait.head_by).into());
+                let again = if now < wait.head_by { again.min(wait.head_by) } else { again };
+                clock.as_mut().reset(again.into());
             }
             Poll::Pending
         });

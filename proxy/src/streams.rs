@@ -7,7 +7,8 @@
 //!
 //! A client that resets its streams, or makes us reset them, has its requests sent to the origin and takes no answer, and
 //! no limit on what is under way at once ever meets it. h2 counts only those that are reset before they are taken up, and
-//! our own resets. Here each task knows whether it came to its end.
+//! our own resets. Here each task knows whether all of its answer was handed out. hyper takes a frame before it knows that
+//! the client has room for it, so a client that resets a stream over its last frame gives up nothing by this count.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -148,7 +149,10 @@ impl Streams {
                 }
             }
             let wait = wait.get_or_insert_with(|| Wait::new(&self));
-            wait.poll(&self, cx).map(|()| debug!("a stream of which nothing was read is cut"))
+            wait.poll(&self, cx).map(|()| {
+                stream.over.set(false);
+                debug!("a stream of which nothing was read is cut");
+            })
         })
         .await;
         self.ended(&stream);

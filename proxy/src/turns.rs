@@ -1,8 +1,9 @@
 //! So many requests at once, over all threads.
 //!
 //! A quarter of the turns is dealt out: a thread's own cost it a cell. Whoever needs more takes from what all threads have
-//! in common, so that what a connection may have under way depends neither on how many threads there are nor on which of
-//! them accepted it, and yet nothing is written that others read as long as there is room.
+//! in common: all that the other threads have not been dealt, so that it hardly matters which thread accepted a connection,
+//! and yet nothing is written that others read as long as there is room. With one thread that is every turn; with many,
+//! one thread alone can take a little more than three quarters.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -5,6 +5,8 @@ of a private CA chooses and not byline, are allowed by name; any other fails.
 """
 
 import json
+import socket
+import ssl
 import subprocess
 
 from programs import Invalid, tool
@@ -35,6 +37,8 @@ def measure(byline, work, say):
     for finding in worse:
         # Findings of a second certificate end in a number.
         reason = ALLOWED.get(finding["id"].split(" <")[0])
+        if finding["id"] == "sessionresumption_ticket" and unknown(finding) and resumes(byline, work):
+            reason = "testssl leaves before it has the ticket; who stays until the answer resumes"
         rows.append({"id": finding["id"], "severity": finding["severity"], "finding": finding["finding"], "allowed": reason})
         say(f"  {finding['severity']:8} {finding['id']:26} {finding['finding'][:70]} {'(' + reason + ')' if reason else ''}")
     return {"count": len(findings), "worse": rows}
@@ -53,6 +57,22 @@ def testssl(byline, work):
     if len(findings) < 100:
         raise Invalid(f"testssl looked at {len(findings)} things only: {said.stdout[-1000:]}")
     return findings
+
+
+def resumes(byline, work):
+    """Whether a ticket is honoured. testssl hangs up right after the handshake; in TLS 1.3 the tickets come after that,
+    so it is luck whether it gets them, before nginx as well."""
+    context = ssl.create_default_context(cafile=work / "ca.pem")
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    session = None
+    for _ in range(2):
+        with socket.create_connection(("localhost", byline.tls), 30) as plain:
+            with context.wrap_socket(plain, server_hostname="localhost", session=session) as connection:
+                connection.sendall(b"GET /1k HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                while connection.recv(65536):
+                    pass
+                session, reused = connection.session, connection.session_reused
+    return reused
 
 
 def unknown(finding):

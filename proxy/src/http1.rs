@@ -72,20 +72,25 @@ pub(crate) async fn speak<I: OverTcp>(
             // The clock runs on while messages are under way, and is asked only when none is: it goes off a few times a
             // second at most, which costs less than a timer that each request sets up and takes down.
             while let Some(wait) = waiting.state().wait {
+                // What is still on its way to a slow reader has a limit of its own, and this task wakes when it has left.
+                if activity.write_is_blocked() {
+                    break;
+                }
+                let may_rest = wait.may_rest && !quiet.is_terminated();
+                let rest_at = wait.since + REST_AFTER;
+                let look_at = if may_rest { rest_at.min(wait.head_by) } else { wait.head_by };
+                if clock.deadline().into_std() > look_at {
+                    clock.as_mut().reset(look_at.into());
+                }
                 ready!(clock.as_mut().poll(cx));
                 let now = Instant::now();
-                // What is still on its way to a slow reader has a limit of its own.
-                let writes = activity.write_is_blocked();
-                if now >= wait.head_by && !writes {
+                if now >= wait.head_by {
                     return Poll::Ready(Err("no request head came in time".into()));
                 }
-                let rest_at = wait.since + REST_AFTER;
-                if now >= rest_at && wait.may_rest && !writes && !quiet.is_terminated() {
+                if may_rest && now >= rest_at {
                     return Poll::Ready(Ok(Some(wait)));
                 }
-                let again = if now < rest_at { rest_at } else { now + REST_AFTER };
-                let again = if now < wait.head_by { again.min(wait.head_by) } else { again };
-                clock.as_mut().reset(again.into());
+                clock.as_mut().reset(look_at.into());
             }
             Poll::Pending
         });

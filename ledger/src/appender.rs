@@ -204,7 +204,7 @@ pub enum CloseError {
         /// What failed.
         reason: Arc<str>,
     },
-    /// No space for the mark of a clean stop.
+    /// No space for the entry about the last pause, which is lost then, or for the mark of a clean stop.
     #[error("no space to close the ledger cleanly")]
     NoSpace(#[source] io::Error),
 }
@@ -335,14 +335,16 @@ impl WriterThread {
 
     fn serve(&mut self, mut mode: Mode) -> Result<Checkpoint, CloseError> {
         loop {
-            if self.last_batch > 1 && matches!(mode, Mode::Ready) {
-                thread::sleep(self.gather);
-            }
             let until = if let Mode::Paused { probe_at, .. } = &mode { Some(*probe_at) } else { None };
-            let closing = self.shared.queue.take(&mut self.jobs, until);
+            let company = self.last_batch > 1 && matches!(mode, Mode::Ready);
+            let gather = if company { self.gather } else { Duration::ZERO };
+            let closing = self.shared.queue.take(&mut self.jobs, until, gather);
             let done = closing && self.jobs.is_empty();
             mode = match mode {
-                Mode::Ready => self.append(),
+                Mode::Ready => match self.append() {
+                    Mode::Ready if !done && self.shared.queue.is_idle() => self.zero_ahead(),
+                    mode => mode,
+                },
                 Mode::Paused { since, begun, mut probe_at, mut refused, reason } => {
                     refused += self.jobs.len() as u64;
                     self.refuse(&AppendError::NoSpace { reason: Arc::clone(&reason) });
@@ -384,6 +386,14 @@ impl WriterThread {
         Mode::Ready
     }
 
+    fn zero_ahead(&mut self) -> Mode {
+        match self.writer.zero_ahead() {
+            Ok(()) => Mode::Ready,
+            Err(WriteError::NoSpace(error)) => self.pause(&error),
+            Err(WriteError::Broken(reason)) => self.poison(reason),
+        }
+    }
+
     fn pause(&mut self, error: &io::Error) -> Mode {
         let reason: Arc<str> = error.to_string().into();
         let (since, begun) = (SystemTime::now(), Instant::now());
@@ -421,29 +431,32 @@ impl WriterThread {
         let pause = Pause { since, duration: begun.elapsed(), refused, reason: reason.to_string() };
         let gap = self.writer.observer().resumed(&pause);
         self.gaps.extend(gap.filter(|gap| (1..=ENTRY_BYTES_MAX).contains(&gap.len())));
-        while !self.gaps.is_empty() {
-            let started = Instant::now();
-            match self.writer.append(&self.gaps) {
-                Ok(indexes) => {
-                    self.committed(started.elapsed(), 0);
-                    self.gaps.drain(..(indexes.end - indexes.start) as usize);
-                }
-                // Kept for the next time; what passes from now on is the next pause's.
-                Err(WriteError::NoSpace(error)) => return self.pause(&error),
-                Err(WriteError::Broken(reason)) => return self.poison(reason),
-            }
+        match self.append_gaps() {
+            Ok(()) => Mode::Ready,
+            // Kept for the next time; what passes from now on is the next pause's.
+            Err(WriteError::NoSpace(error)) => self.pause(&error),
+            Err(WriteError::Broken(reason)) => self.poison(reason),
         }
-        Mode::Ready
     }
 
     fn finish(&mut self, mode: Mode) -> Result<Checkpoint, CloseError> {
         if let Mode::Poisoned { reason } = mode {
             return Err(CloseError::Poisoned { reason });
         }
-        self.writer.close().map_err(|error| match error {
+        self.append_gaps().and_then(|()| self.writer.close()).map_err(|error| match error {
             WriteError::NoSpace(error) => CloseError::NoSpace(error),
             WriteError::Broken(reason) => CloseError::Poisoned { reason: reason.into() },
         })
+    }
+
+    fn append_gaps(&mut self) -> Result<(), WriteError> {
+        while !self.gaps.is_empty() {
+            let started = Instant::now();
+            let indexes = self.writer.append(&self.gaps)?;
+            self.committed(started.elapsed(), 0);
+            self.gaps.drain(..(indexes.end - indexes.start) as usize);
+        }
+        Ok(())
     }
 
     fn committed(&mut self, took: Duration, appended: u64) {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use crate::disk::Disk;
 use crate::sim::{Fault, SimDisk};
 use crate::{
-    Ack, Append, AppendError, Appender, CloseError, Ledger, Note, Observer, Options, Pause, Position, Reader,
-    Slot, Status, Unavailable,
+    Access, Ack, Append, AppendError, Appender, CloseError, Ledger, Note, Observer, Options, Pause, Position,
+    Reader, Slot, Status, Unavailable,
 };
 
 fn options() -> Options {
@@ -75,6 +76,59 @@ fn what_arrives_during_a_sync_is_the_next_batch() {
     let stats = appender.stats();
     assert_eq!((stats.commits, stats.entries, stats.accepted, stats.appended), (2, 6, 6, 6));
     assert_eq!(ledger.close().unwrap().size, 6);
+}
+
+#[test]
+fn a_batch_waits_for_those_who_have_a_slot_and_no_longer() {
+    let disk = SimDisk::new();
+    let gather = Duration::from_millis(100); // the longest there is
+    let options = Options { gather, ..options() };
+    let (ledger, appender) = Ledger::open(Arc::new(disk.clone()), options, Box::new(())).unwrap();
+    let (sender, receiver) = channel();
+    let ack = || -> Ack {
+        let sender = sender.clone();
+        Box::new(move |result| sender.send(result.unwrap().index).unwrap())
+    };
+    let together = |entry: &[u8]| Append {
+        slot: appender.reserve().unwrap(),
+        entry: entry.to_vec(),
+        note: None,
+        ack: ack(),
+    };
+    appender.append_all([together(b"0"), together(b"1")]);
+    assert_eq!(receiver.iter().take(2).collect::<Vec<_>>(), [0, 1]);
+
+    let (second, third) = (appender.reserve().unwrap(), appender.reserve().unwrap());
+    let started = std::time::Instant::now();
+    second.append(b"2".to_vec(), ack());
+    std::thread::yield_now();
+    third.append(b"3".to_vec(), ack());
+    assert_eq!(receiver.iter().take(2).collect::<Vec<_>>(), [2, 3]);
+    let held_up = started.elapsed() >= gather; // by others who needed the processor
+    assert!(appender.stats().commits == 2 || held_up, "{:?}", appender.stats());
+
+    let never_used = appender.reserve().unwrap();
+    assert_eq!(append(&appender, b"4").unwrap().index, 4, "it does not wait for ever");
+    drop(never_used);
+    drop(ledger);
+}
+
+#[test]
+fn zeros_are_written_ahead_while_nobody_waits() {
+    let disk = SimDisk::new();
+    let options = Options { zero_ahead_bytes: 4096, ..options() };
+    let (ledger, appender) = Ledger::open(Arc::new(disk.clone()), options, Box::new(())).unwrap();
+    let segment = disk.names().into_iter().find(|name| name.ends_with(".seg")).unwrap();
+    let bytes = || disk.open(&segment, Access::Read).and_then(|file| file.len()).unwrap();
+    assert_eq!(bytes(), 4096);
+    // Half of the zeros and a bit: the entry finds its place, and yet the file grows.
+    append(&appender, &[7; 2100]).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while bytes() == 4096 && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert!((6144..8192).contains(&bytes()), "{} bytes", bytes());
+    drop(ledger);
 }
 
 #[test]

@@ -90,10 +90,12 @@ pub struct Options {
     /// How often a paused ledger tries again: 1 s.
     pub probe_interval: Duration,
     /// How far ahead of the last entry the file is filled with zeros, so that a commit overwrites and the file
-    /// system has no metadata to journal: 1 MiB.
+    /// system has no metadata to journal: 1 MiB. It is filled again when half is used up and no slot is taken, or else
+    /// with the batch that needs it.
     pub zero_ahead_bytes: u64,
-    /// How long the writer lets entries gather before it takes the next batch, when the last one had company: 1 ms. A
-    /// commit costs the same for one entry as for a hundred; a lone entry never waits.
+    /// How long the writer lets entries gather at most before it takes the next batch, when the last one had company and
+    /// there are slots whose entries are still to come: 1 ms; at most 100. A commit costs the same for one entry as for a
+    /// hundred; who has no company does not wait.
     pub gather: Duration,
     /// The size at which a batch is closed although more entries wait: 1 MiB; at most 4 MiB.
     pub batch_bytes: usize,

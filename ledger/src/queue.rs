@@ -59,7 +59,9 @@ impl Job {
     /// A job for the queue; an entry of a length that cannot be is refused at once.
     fn new(append: Append) -> Option<Job> {
         let Append { slot, entry, note, ack } = append;
-        let job = Job { entry, note, ack, permit: slot.permit };
+        let mut permit = slot.permit;
+        permit.no_longer_awaited();
+        let job = Job { entry, note, ack, permit };
         let bytes = job.entry.len();
         if (1..=ENTRY_BYTES_MAX).contains(&bytes) {
             return Some(job);
@@ -88,10 +90,21 @@ impl Batched for Job {
 
 struct Permit {
     queue: Arc<Queue>,
+    /// The writer may hope for an entry.
+    awaited: bool,
+}
+
+impl Permit {
+    fn no_longer_awaited(&mut self) {
+        if mem::take(&mut self.awaited) {
+            self.queue.awaited.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.no_longer_awaited();
         self.queue.slots.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -99,7 +112,10 @@ impl Drop for Permit {
 /// The slots, and the jobs that wait for the writer.
 pub(crate) struct Queue {
     capacity: usize,
+    /// Slots that are in use.
     slots: AtomicUsize,
+    /// Those of them whose entries were not handed in yet.
+    awaited: AtomicUsize,
     accepted: AtomicU64,
     waiting: Mutex<Waiting>,
     wake: Condvar,
@@ -108,11 +124,21 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Waiting {
     jobs: Vec<Job>,
-    /// The writer sleeps: whoever adds a job wakes it.
-    writer_waits: bool,
+    writer: Doing,
     closing: bool,
     /// The writer is gone: nobody would answer a job.
     stopped: bool,
+}
+
+/// What the writer does, for those who might have to wake it.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Doing {
+    #[default]
+    Works,
+    /// It sleeps until there is a job.
+    Waits,
+    /// It has jobs, and sleeps until all entries that it may hope for are there, or its patience ends.
+    Gathers,
 }
 
 impl Queue {
@@ -120,6 +146,7 @@ impl Queue {
         Queue {
             capacity,
             slots: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             waiting: Mutex::default(),
             wake: Condvar::new(),
@@ -141,11 +168,17 @@ impl Queue {
         self.accepted.load(Ordering::Acquire)
     }
 
+    /// Whether nobody waits for a commit, or soon will.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.depth() == 0
+    }
+
     /// Takes a slot, if one is free.
     pub(crate) fn reserve(self: &Arc<Queue>) -> Option<Slot> {
         let taken = self.slots.fetch_add(1, Ordering::AcqRel);
         // The permit exists before the check, so that refusing gives the slot back like any other end.
-        let permit = Permit { queue: Arc::clone(self) };
+        self.awaited.fetch_add(1, Ordering::AcqRel);
+        let permit = Permit { queue: Arc::clone(self), awaited: true };
         (taken < self.capacity).then_some(Slot { permit })
     }
 
@@ -180,26 +213,44 @@ impl Queue {
 
     /// Wakes the writer, if it sleeps, for what was added under this lock.
     fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
-        let sleeps = mem::take(&mut waiting.writer_waits);
+        let sleeps = match waiting.writer {
+            Doing::Works => false,
+            Doing::Waits => true,
+            Doing::Gathers => self.awaited.load(Ordering::Acquire) == 0,
+        };
+        if sleeps {
+            waiting.writer = Doing::Works;
+        }
         drop(waiting);
         if sleeps {
             self.wake.notify_one();
         }
     }
 
-    /// Moves the waiting jobs into `jobs` once there are any, the ledger is being closed, or it is `until`.
-    /// Returns whether it is being closed.
-    pub(crate) fn take(&self, jobs: &mut Vec<Job>, until: Option<Instant>) -> bool {
+    /// Moves the waiting jobs into `jobs` once there are any, the ledger is being closed, or it is `until`; when there
+    /// are some, waits as long as `gather` for others whose slots are taken. Returns whether it is being closed.
+    pub(crate) fn take(&self, jobs: &mut Vec<Job>, until: Option<Instant>, gather: Duration) -> bool {
         let mut waiting = lock(&self.waiting);
         while waiting.jobs.is_empty() && !waiting.closing {
-            waiting.writer_waits = true;
+            waiting.writer = Doing::Waits;
             waiting = match until.map(|until| until.saturating_duration_since(Instant::now())) {
                 None => self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner),
                 Some(Duration::ZERO) => break,
                 Some(wait) => sync::wait_timeout(&self.wake, &self.waiting, waiting, wait),
             };
         }
-        waiting.writer_waits = false;
+        if !gather.is_zero() && !waiting.jobs.is_empty() {
+            let end = Instant::now() + gather;
+            while !waiting.closing && self.awaited.load(Ordering::Acquire) > 0 {
+                let wait = end.saturating_duration_since(Instant::now());
+                if wait.is_zero() {
+                    break;
+                }
+                waiting.writer = Doing::Gathers;
+                waiting = sync::wait_timeout(&self.wake, &self.waiting, waiting, wait);
+            }
+        }
+        waiting.writer = Doing::Works;
         mem::swap(&mut waiting.jobs, jobs);
         waiting.closing
     }

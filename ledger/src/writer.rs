@@ -176,7 +176,8 @@ impl Writer {
         let batch_bytes = self.buffer.bytes().len() as u64;
         let length = tail.length_for(batch_bytes, &self.options);
         self.buffer.fill_to((length - tail.end) as usize * usize::from(length > tail.length));
-        self.write_at_tail(length)?;
+        let end = tail.end;
+        self.write_tail(end, length)?;
 
         let tail = self.tail.as_mut().expect("the tail that was just written");
         tail.content.update(&self.buffer.bytes()[..batch_bytes as usize]);
@@ -197,7 +198,26 @@ impl Writer {
         let length = tail.length_for(room as u64, &self.options);
         self.buffer.begin(tail.seed);
         self.buffer.fill_to((length - tail.end) as usize);
-        self.write_at_tail(length)
+        let end = tail.end;
+        self.write_tail(end, length)
+    }
+
+    /// Fills the tail with zeros again once half of them are used up. It is for a moment in which nobody waits for a
+    /// commit: to sync a file that grows takes several times as long as to sync one that does not.
+    pub(crate) fn zero_ahead(&mut self) -> Result<(), WriteError> {
+        let (Some(tail), ahead) = (&self.tail, self.options.zero_ahead_bytes) else { return Ok(()) };
+        let length = (tail.end + ahead).min(self.options.segment_bytes);
+        if self.broken.is_some() || tail.length - tail.end > ahead / 2 || length <= tail.length {
+            return Ok(());
+        }
+        let grown_from = tail.length;
+        self.buffer.begin(tail.seed);
+        self.buffer.fill_to((length - grown_from) as usize);
+        match self.write_tail(grown_from, length) {
+            // The next entry may still find its place; if not, its append says so.
+            Err(WriteError::NoSpace(_)) => Ok(()),
+            done => done,
+        }
     }
 
     /// Leaves the mark of a clean stop.
@@ -308,20 +328,21 @@ impl Writer {
         Ok(Tail { file, first, seed: header.seed(), end: HEADER_BYTES as u64, length, content })
     }
 
-    /// Writes the buffer at the end of the tail, which then has at least this length, and syncs.
-    fn write_at_tail(&mut self, length: u64) -> Result<(), WriteError> {
+    /// Writes the buffer into the tail, which then has at least this length, and syncs. From `start` on the tail has
+    /// nothing but zeros.
+    fn write_tail(&mut self, start: u64, length: u64) -> Result<(), WriteError> {
         let tail = self.tail.as_mut().expect("only called with a tail");
         let name = segment_name(tail.first);
-        match write_full(&mut *tail.file, tail.end, self.buffer.bytes()) {
+        match write_full(&mut *tail.file, start, self.buffer.bytes()) {
             Ok(()) => {}
             Err(error) if is_want_of_space(&error) => {
-                // Back to the last commit: what is half written must be gone before the next try.
-                let (end, before) = (tail.end, tail.length);
-                let cut = tail.file.set_len(end).and_then(|()| tail.file.sync_data());
+                // Back to what was there: what is half written must be gone before the next try.
+                let before = tail.length;
+                let cut = tail.file.set_len(start).and_then(|()| tail.file.sync_data());
                 return match cut {
                     Ok(()) => {
-                        tail.length = end;
-                        self.bytes -= before - end;
+                        tail.length = start;
+                        self.bytes -= before - start;
                         Err(WriteError::NoSpace(error))
                     }
                     Err(error) => Err(self.broken("cut", &name, error)),

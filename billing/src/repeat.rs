@@ -280,6 +280,9 @@ impl Repeats {
         {
             let mut order = lock(&repeats.order);
             order.places.reserve(entries.len());
+            // Keys are digests, so each shard gets about as many; to grow step by step is half the time of a start.
+            let shard_keys = entries.len() / SHARDS + entries.len() / SHARDS / 8;
+            repeats.shards.iter().for_each(|shard| lock(shard).durable.reserve(shard_keys));
             for entry in entries {
                 let key: Key = entry[..16].try_into().expect("16 bytes");
                 let time = |at| u32::from_le_bytes(entry[at..at + 4].try_into().expect("4 bytes"));

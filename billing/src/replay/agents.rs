@@ -1,6 +1,6 @@
 //! User agents, looked at once each.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// User agents that are remembered; a log has few, and the memory begins again beyond that.
 const REMEMBERED_MAX: usize = 32_768;
@@ -11,7 +11,7 @@ const BOT_WORDS: [&[u8]; 8] =
 
 /// A memory of what was found out about each user agent.
 pub(super) struct Agents<T> {
-    known: HashMap<Box<[u8]>, T, foldhash::fast::RandomState>,
+    known: HashMap<Box<[u8]>, T>,
 }
 
 impl<T: Copy> Agents<T> {

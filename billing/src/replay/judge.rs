@@ -4,8 +4,8 @@
 //! for each combination, by [`policy::admit`] and [`policy::release`], and used again as long as what it asked of the
 //! standing has the same answer.
 
+use hashbrown::HashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,8 +23,6 @@ use super::standing::{Question, Usage, Witness};
 use super::top::{Count, Top};
 use crate::rate::{Facts, Rated, rate};
 use crate::repeat::Purchase;
-
-type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Works that are remembered, and the bytes of their names; beyond that the memory begins again.
 const WORKS_MAX: usize = 131_072;
@@ -45,18 +43,18 @@ pub(super) struct Judge<'p> {
     /// Content types that the policy's rules may name: what a rule says is asked for each of them.
     media_types: Vec<String>,
     rows: Vec<Arc<CrawlerRow>>,
-    clients: FastMap<Box<[u8]>, u32>,
+    clients: HashMap<Box<[u8]>, u32>,
     crawlers: Vec<Known>,
-    works: FastMap<Box<[u8]>, Option<u32>>,
+    works: HashMap<Box<[u8]>, Option<u32>>,
     works_list: Vec<(Work, Count)>,
     works_bytes: usize,
-    decisions: FastMap<(u32, u32, u16, Option<u64>), Arc<Decision>>,
+    decisions: HashMap<(u32, u32, u16, Option<u64>), Arc<Decision>>,
     usage: Usage,
-    bought: FastMap<(u64, u64), Purchase>,
+    bought: HashMap<(u64, u64), Purchase>,
     pub(super) paid_forgotten: bool,
     top_works: Top,
     lines: Vec<LogLine>,
-    line_ids: FastMap<(u32, Option<Arc<str>>, Unit), u32>,
+    line_ids: HashMap<(u32, Option<Arc<str>>, Unit), u32>,
     /// Requests of AI crawlers whose path could be read in two ways: they are answered with 400.
     pub(super) ambiguous: u64,
     scratch: Vec<u8>,
@@ -150,18 +148,18 @@ impl<'p> Judge<'p> {
             settings,
             media_types: media_types(policy),
             rows: policy.directory().rows().to_vec(),
-            clients: FastMap::default(),
+            clients: HashMap::default(),
             crawlers: Vec::new(),
-            works: FastMap::default(),
+            works: HashMap::default(),
             works_list: Vec::new(),
             works_bytes: 0,
-            decisions: FastMap::default(),
+            decisions: HashMap::default(),
             usage: Usage::default(),
-            bought: FastMap::default(),
+            bought: HashMap::default(),
             paid_forgotten: false,
             top_works: Top::new(TOP_WORKS),
             lines: Vec::new(),
-            line_ids: FastMap::default(),
+            line_ids: HashMap::default(),
             ambiguous: 0,
             scratch: Vec::new(),
         }

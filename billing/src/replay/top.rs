@@ -1,6 +1,6 @@
 //! Counting what comes most, in bounded memory.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Requests and bytes of one thing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -15,7 +15,7 @@ pub struct Count {
 /// least what they say.
 #[derive(Debug)]
 pub(super) struct Top {
-    counts: HashMap<Box<str>, Count, foldhash::fast::RandomState>,
+    counts: HashMap<Box<str>, Count>,
     capacity: usize,
     dropped: bool,
 }

@@ -61,10 +61,7 @@ impl Closer {
         tokio::task::spawn_local(async move {
             loop {
                 works.any_ended.notified().await;
-                // A panic is a bug of ours; it ends the fetches of this turn, and not all that come after.
-                if catch_unwind(AssertUnwindSafe(|| works.append_ended())).is_err() {
-                    error!("closing fetches ended in a panic");
-                }
+                works.append_ended();
             }
         });
         closer
@@ -81,12 +78,16 @@ impl Closer {
         answered
     }
 
-    /// Measures, rates and appends what has ended.
+    /// Measures, rates and appends what has ended. A panic is a bug of ours; it ends the fetches of this turn, and not all
+    /// that come after.
     pub(crate) fn append_ended(&self) {
         let ended = std::mem::take(&mut *self.ended.borrow_mut());
-        if ended.is_empty() {
-            return;
+        if !ended.is_empty() && catch_unwind(AssertUnwindSafe(|| self.append(ended))).is_err() {
+            error!("closing fetches ended in a panic");
         }
+    }
+
+    fn append(&self, ended: Vec<(Ended, oneshot::Sender<Answer>)>) {
         let group = Arc::new(Group {
             unanswered: AtomicUsize::new(ended.len()),
             answers: Mutex::new(Vec::with_capacity(ended.len())),

@@ -216,7 +216,8 @@ class Stage:
         (work / "policy.toml").write_text(POLICY)
         self.make_certificate()
         (self.origin,) = free_ports(1)
-        self.start("origin", self.nginx_argv("origin", ORIGIN, origin=self.origin), LOAD_CPU).wait_for(self.origin)
+        self.origin_process = self.start("origin", self.nginx_argv("origin", ORIGIN, origin=self.origin), LOAD_CPU)
+        self.origin_process.wait_for(self.origin)
 
     def make_certificate(self):
         """A private CA and a certificate of it: what an operator has who is not on the Internet."""

@@ -103,7 +103,7 @@ def measure(stage, args):
         byline = stage.byline(args.binary, "byline-tried")
         stage.check_bodies(byline)
         if "slow" in args.only:
-            found["slow"] = slow_clients.measure(byline, stage.work, min(args.rounds, 5), 4, say)
+            found["slow"] = slow_clients.measure(byline, stage.nginx(), stage, min(args.rounds, 3), 8, say)
             found["missed"] = found.get("missed", []) + slow_clients.missed(found["slow"])
         if "tls" in args.only:
             found["tls"] = tls_check.measure(byline, stage.work, say)

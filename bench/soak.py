@@ -4,7 +4,9 @@
 Visitors and crawlers with ever new names, addresses, hosts and paths come and go over HTTP/1.1, TLS and HTTP/2; some
 hang up in the middle of a head, a body or a load of streams; the policy changes once a minute. Every few seconds the
 resident set, descriptors, threads and metric series of the process are noted. What is judged is how much each grew in
-the second half of the run, by a least-squares line: by then every cache and table should have filled.
+the second half of the run, by a least-squares line: by then every cache and table should have filled. Connections to the
+origin are counted apart from other descriptors: how many lie idle follows how many requests were under way at once, up to
+the pool's limit.
 
 Exit codes: 0 flat; 1 something grows, or a request failed; 2 the run is not valid.
 """
@@ -34,6 +36,8 @@ CRAWLERS = ["GPTBot/1.2", "ClaudeBot/1.0", "CCBot/2.0", "Amazonbot/0.1", "Perple
 PATIENCE = 30
 # What each may grow in the second half: more is a leak. Memory also by a share of itself: an allocator is never quite still.
 ALLOWED = {"rss_kib": 6 * 1024, "descriptors": 16, "threads": 0.5, "series": 0.5}
+# Of each thread; docs/limits.md.
+ORIGIN_POOL = 128
 ALLOWED_SHARE = {"rss_kib": 0.04}
 
 
@@ -67,7 +71,7 @@ def soak(stage, args):
     began, reloaded = time.monotonic(), time.monotonic()
     while time.monotonic() - began < args.minutes * 60:
         time.sleep(args.every)
-        samples.append({"seconds": time.monotonic() - began, **sample(byline)})
+        samples.append({"seconds": time.monotonic() - began, **sample(byline, stage.origin)})
         if time.monotonic() - reloaded > 60:
             reloaded = time.monotonic()
             churn.change_policy()
@@ -86,6 +90,10 @@ def soak(stage, args):
     print(", ".join(f"{count:,} {what}" for what, count in counts.items()), flush=True)
     print(stage.check_ledger(byline))
     rows, grows = judge(samples)
+    pool = [row["to_origin"] for row in samples]
+    print(f"connections to the origin: {pool[0]} at the start, {pool[-1]} at the end, {max(pool)} at most; "
+          f"{ORIGIN_POOL * args.threads} may lie idle")
+    rows["to_origin"] = {"first": pool[0], "half": pool[len(pool) // 2], "last": pool[-1], "slope": None}
     if args.json:
         found = json.loads(args.json.read_text()) if args.json.exists() else {}
         found["soak"] = {"minutes": args.minutes, "counts": counts, "failures": len(churn.failures), "rows": rows}
@@ -97,7 +105,7 @@ def soak(stage, args):
     return 1 if grows or churn.failures else 0
 
 
-def sample(byline):
+def sample(byline, origin):
     process = byline.process
     if process.child.poll() is not None:
         raise Invalid(f"byline ended: {process.last_words()}")
@@ -106,8 +114,24 @@ def sample(byline):
     if status != 200:
         raise Invalid(f"/metrics answers {status}")
     series = sum(1 for line in text.splitlines() if line and not line.startswith(b"#"))
-    return {"rss_kib": process.rss_kib(), "descriptors": len(os.listdir(proc / "fd")),
+    descriptors = [target for target in map(read_link, (proc / "fd").iterdir()) if target]
+    to_origin = len(sockets_to(origin).intersection(descriptors))
+    return {"rss_kib": process.rss_kib(), "descriptors": len(descriptors) - to_origin, "to_origin": to_origin,
             "threads": len(os.listdir(proc / "task")), "series": series}
+
+
+def read_link(path):
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:  # closed since it was listed
+        return None
+
+
+def sockets_to(port):
+    """The sockets whose other end is this port, as descriptors name them."""
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table][1:]
+    return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}")}
 
 
 def judge(samples):

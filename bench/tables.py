@@ -130,9 +130,9 @@ def figures_counts(found):
 
 
 def figures_slow(found):
-    yield from table(["500 connections with", "p50, ms", "undisturbed", "p99, ms", "undisturbed", "ratio of p99"], [
-        [name, f"{row['p50']:.2f}", f"{row['calm p50']:.2f}", f"{row['p99']:.2f}", f"{row['calm p99']:.2f}", f"{row['ratio']:.2f}"]
-        for name, row in found.items()])
+    yield from table(["500 connections with", "others of", "p50, ms", "undisturbed", "p99, ms", "undisturbed", "ratio of p99"], [
+        [name, proxy, f"{row['p50']:.2f}", f"{row['calm p50']:.2f}", f"{row['p99']:.2f}", f"{row['calm p99']:.2f}", f"{row['ratio']:.2f}"]
+        for name, rows in found.items() for proxy, row in rows.items()])
 
 
 def figures_tls(found):
@@ -146,8 +146,11 @@ def figures_soak(found):
     yield (f"{found['minutes']:g} minutes with {', '.join(f'{count:,} {what}' for what, count in found['counts'].items())}; "
            f"{found['failures']} failures.")
     yield ""
+    names = {"rss_kib": "KiB resident", "descriptors": "descriptors but for those to the origin",
+             "to_origin": "connections to the origin, idle ones included"}
     yield from table(["", "at the start", "half-way", "at the end", "slope per minute, second half"], [
-        [what, f"{row['first']:,}", f"{row['half']:,}", f"{row['last']:,}", f"{row['slope']:+.2f}"]
+        [names.get(what, what), f"{row['first']:,}", f"{row['half']:,}", f"{row['last']:,}",
+         "bounded" if row["slope"] is None else f"{row['slope']:+.2f}"]
         for what, row in found["rows"].items()])
 
 

@@ -19,6 +19,7 @@ mod glob;
 mod judge;
 mod money;
 mod pattern;
+pub mod protocol;
 mod purpose;
 mod release;
 mod rule;

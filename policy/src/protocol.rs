@@ -5,3 +5,4 @@
 
 pub mod bot_auth;
 pub mod message_signature;
+pub mod rsl;

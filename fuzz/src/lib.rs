@@ -8,11 +8,13 @@
 
 mod access_log;
 mod headers_target;
+mod key_directory;
 mod ledger_files;
 mod policy_file;
 mod proxy_header_target;
 mod record;
 mod request_target;
+mod signatures;
 mod words;
 
 // The proxy is a binary: what is to be tried here is compiled once more, and knows its neighbours by the same names.
@@ -44,10 +46,12 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("access_log", access_log::run),
     ("headers", headers_target::run),
+    ("key_directory", key_directory::run),
     ("ledger", ledger_files::run),
     ("policy", policy_file::run),
     ("proxy_header", proxy_header_target::run),
     ("record", record::run),
+    ("signatures", signatures::run),
     ("target", request_target::run),
     ("words", words::run),
 ];

@@ -5,4 +5,5 @@
 
 pub mod bot_auth;
 pub mod message_signature;
+pub mod olp;
 pub mod rsl;

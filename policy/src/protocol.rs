@@ -4,6 +4,7 @@
 //! state: bytes, texts and the time come in as arguments. Whatever it reads has a limit, listed in `docs/limits.md`.
 
 pub mod bot_auth;
+pub mod cap;
 pub mod message_signature;
 pub mod olp;
 pub mod rsl;

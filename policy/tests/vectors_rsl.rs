@@ -1,9 +1,11 @@
-//! The cases of RSL 1.0, read from `testdata/vectors/rsl.json`: another file of that form may take its place.
+//! The cases of RSL 1.0 and CAP, read from `testdata/vectors/rsl.json`: another file of that form may take its place.
 
 #![allow(clippy::disallowed_methods, reason = "tests read their data; the crate itself may not")]
 
 use std::path::Path;
 
+use policy::protocol::cap::{Credentials, Declaration, Standing, authorize};
+use policy::protocol::rsl::discovery::in_link_headers;
 use policy::protocol::rsl::{
     Asset, Decision, Document, Geo, Licensed, Obligation, PaymentWord, UsageClass, Use, UserClass,
 };
@@ -105,5 +107,48 @@ fn told(decision: &Decision<'_>, key: &str) -> Value {
 fn invalid_documents() {
     judge("invalid_documents", |case| {
         Document::parse(text(case, "document")).ok().map(|document| format!("accepted as {document:?}"))
+    });
+}
+
+#[test]
+fn challenges() {
+    judge("cap", |case| {
+        let headers = case["headers"].as_object().expect("`headers`");
+        let authorization = headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+            .map(|(_, value)| value.as_str().expect("a value").as_bytes());
+        // The tokens of the file are words for what becomes of a token.
+        let standing = |token: &str| match (case["state"].as_str(), token) {
+            (Some("introspection unreachable"), _) => Standing::Unknown,
+            (Some(state), _) => panic!("nothing makes the state `{state}`"),
+            (None, "GOOD") => Standing::Good,
+            (None, "UNPAID") => Standing::Unpaid,
+            (None, "EXPIRED") => Standing::Expired,
+            (None, "FORBIDDEN" | "NOT-PERMITTED") => Standing::NotPermitted,
+            (None, _) => Standing::Invalid,
+        };
+        let url = "https://e.example/license.xml";
+        let (status, authenticate, link) = match authorize(Credentials::parse(authorization), standing) {
+            Ok(_) => (200, None, None),
+            Err(why) => {
+                let challenge = why.challenge(&Declaration::Document { url });
+                (challenge.status, Some(challenge.www_authenticate), challenge.link)
+            }
+        };
+        let has_link = link.is_some_and(|link| in_link_headers([link.as_bytes()]) == [url]);
+        let expect = case["expect"].as_object().expect("`expect`");
+        let differ = expect.iter().filter(|(key, value)| match key.as_str() {
+            "status" => value.as_u64() != Some(u64::from(status)),
+            "www_authenticate_error" => {
+                let error = format!("License error=\"{}\"", value.as_str().expect("a word"));
+                !authenticate.as_deref().is_some_and(|header| header.starts_with(&error))
+            }
+            "link" => value.as_bool() != Some(has_link),
+            "note" => false,
+            _ => panic!("nothing says `{key}`"),
+        });
+        let differ: Vec<String> = differ.map(|(key, value)| format!("{key} is not {value}")).collect();
+        (!differ.is_empty()).then(|| format!("{}: {status} {authenticate:?}", differ.join(", ")))
     });
 }

@@ -13,7 +13,7 @@
 
 mod component;
 mod digest;
-mod ed25519;
+pub(super) mod ed25519;
 mod key;
 mod message;
 mod query;

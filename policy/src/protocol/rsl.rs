@@ -3,7 +3,8 @@
 //!
 //! [`Document::parse`] reads and validates a document, [`Document::evaluate`] says whether an asset is licensed for a
 //! use and what is asked for it, [`Document::publish`] writes one. Where documents are declared (robots.txt, `Link`,
-//! HTML, feeds, metadata of files) is the matter of [`discovery`].
+//! HTML, feeds, metadata of files) is the matter of [`discovery`]. The licence server's messages are in
+//! [`super::olp`], the crawler's side of a token in [`super::cap`].
 //!
 //! What is not conformant is refused whole: an asset without a valid document is unlicensed, never permitted (§2.7).
 //! Not here: fetching, the encryption of media (EMS), the meaning of extension tokens.
@@ -49,3 +50,16 @@ pub const DEFAULT_TERMS: &str = "https://rslstandard.org/rsl/default-terms";
 
 /// The media type that `accepts` names for x402 (§1).
 pub const ACCEPTS_X402: &str = "application/x402+json";
+
+/// Whether a URL is one that a pattern with scheme and host covers, such as `https://example.com/articles/*`.
+pub(crate) fn covers_url(pattern: &str, url: &str) -> bool {
+    if !value::is_http_url(pattern) {
+        return false;
+    }
+    let (Some((own, pattern)), Some((origin, path))) =
+        (value::split_origin(pattern), value::split_origin(url))
+    else {
+        return false;
+    };
+    value::same_origin(own, origin) && pattern::PatternPath::new(path).matched_by(pattern).is_some()
+}

@@ -21,7 +21,7 @@ const SMALL_ORDER: [[u8; 32]; 4] = [
 
 /// Whether a key is of small order, or encodes its point otherwise than RFC 8032 section 5.1.3 allows (y not below the
 /// prime): two encodings of one key would be two identities.
-pub(super) fn is_refused(key: &[u8; 32]) -> bool {
+pub(in crate::protocol) fn is_refused(key: &[u8; 32]) -> bool {
     let mut y = *key;
     y[31] &= 0x7f;
     let is_high = y[31] == 0x7f && y[1..31].iter().all(|&byte| byte == 0xff);

@@ -14,6 +14,7 @@ mod policy_file;
 mod proxy_header_target;
 mod record;
 mod request_target;
+mod robots;
 mod signatures;
 mod words;
 
@@ -51,6 +52,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("policy", policy_file::run),
     ("proxy_header", proxy_header_target::run),
     ("record", record::run),
+    ("robots", robots::run),
     ("signatures", signatures::run),
     ("target", request_target::run),
     ("words", words::run),

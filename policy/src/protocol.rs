@@ -7,4 +7,5 @@ pub mod bot_auth;
 pub mod cap;
 pub mod message_signature;
 pub mod olp;
+pub mod robots;
 pub mod rsl;

@@ -11,7 +11,7 @@ mod readings;
 
 use std::sync::Arc;
 
-pub(crate) use path::{MAX_PATH_BYTES, canonical_path, normalise_literal};
+pub(crate) use path::{MAX_PATH_BYTES, canonical_path, hex, normalise_literal, push_encoded};
 pub(crate) use query::canonical_query;
 pub(crate) use readings::{folded, other_readings};
 

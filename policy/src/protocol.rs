@@ -5,7 +5,9 @@
 
 pub mod bot_auth;
 pub mod cap;
+mod json;
 pub mod message_signature;
 pub mod olp;
 pub mod robots;
 pub mod rsl;
+pub mod x402;

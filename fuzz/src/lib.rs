@@ -17,6 +17,7 @@ mod request_target;
 mod robots;
 mod signatures;
 mod words;
+mod x402;
 
 // The proxy is a binary: what is to be tried here is compiled once more, and knows its neighbours by the same names.
 #[allow(dead_code)]
@@ -56,4 +57,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("signatures", signatures::run),
     ("target", request_target::run),
     ("words", words::run),
+    ("x402", x402::run),
 ];

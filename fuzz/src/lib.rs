@@ -10,11 +10,13 @@ mod access_log;
 mod headers_target;
 mod key_directory;
 mod ledger_files;
+mod licence;
 mod policy_file;
 mod proxy_header_target;
 mod record;
 mod request_target;
 mod robots;
+mod rsl;
 mod signatures;
 mod words;
 mod x402;
@@ -50,10 +52,12 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("headers", headers_target::run),
     ("key_directory", key_directory::run),
     ("ledger", ledger_files::run),
+    ("licence", licence::run),
     ("policy", policy_file::run),
     ("proxy_header", proxy_header_target::run),
     ("record", record::run),
     ("robots", robots::run),
+    ("rsl", rsl::run),
     ("signatures", signatures::run),
     ("target", request_target::run),
     ("words", words::run),

@@ -47,6 +47,14 @@ fn a_token_says_what_was_signed_and_fits_a_header() {
     assert_eq!(LicenseToken::open(&token, &keys).unwrap().claims, unlimited);
 }
 
+/// Made from the table in the module's documentation by another implementation, in Python, of the format and of RFC 8032.
+#[test]
+fn the_format_is_the_documented_one() {
+    let expect = "bl1.NHUPmL1Z_PwHBwcHBwcHBwcHBwcHBwcHAAAAAAAAA-gAAAAAAAAH0AkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJJAtleGFtcGxlLWxhYgAe\
+        aHR0cHM6Ly9leGFtcGxlLmNvbS9hcnRpY2xlcy8q.v_4GXlVvre8EBL0tpF5PCohEyoSI9kHE3NcglYCPV6nAzLz8UD60Dx5R08RwGwLKcTFMIpnJl8HXINlPuVtFDg";
+    assert_eq!(LicenseToken::issue(&claims(), &key(1)).as_deref(), Ok(expect));
+}
+
 #[test]
 fn each_fault_has_its_refusal() {
     let (signer, keys) = (key(1), [VerifyingKey::of(&key(1))]);

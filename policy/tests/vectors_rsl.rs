@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use policy::protocol::cap::{Credentials, Declaration, Standing, authorize};
-use policy::protocol::rsl::discovery::in_link_headers;
+use policy::protocol::robots::RobotsTxt;
+use policy::protocol::rsl::discovery::{in_link_headers, in_robots};
 use policy::protocol::rsl::{
     Asset, Decision, Document, Geo, Licensed, Obligation, PaymentWord, UsageClass, Use, UserClass,
 };
@@ -107,6 +108,17 @@ fn told(decision: &Decision<'_>, key: &str) -> Value {
 fn invalid_documents() {
     judge("invalid_documents", |case| {
         Document::parse(text(case, "document")).ok().map(|document| format!("accepted as {document:?}"))
+    });
+}
+
+#[test]
+fn robots() {
+    judge("robots", |case| {
+        let robots = RobotsTxt::parse(text(case, "robots").as_bytes());
+        let found = in_robots(&robots, text(case, "token"));
+        let expect: Vec<&str> =
+            case["licenses"].as_array().expect("`licenses`").iter().filter_map(Value::as_str).collect();
+        (found != expect).then(|| format!("{found:?}"))
     });
 }
 

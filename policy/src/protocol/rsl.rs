@@ -17,7 +17,6 @@ mod evaluate;
 mod gate;
 mod html;
 mod model;
-mod pattern;
 mod publish;
 mod read;
 mod value;
@@ -38,6 +37,8 @@ pub use vocabulary::{
     Disclaimer, Extension, Geo, HolderType, PaymentType, ReportingType, Token, UsageClass, UserClass,
     Warranty,
 };
+
+use super::robots::{Pattern, Target};
 
 /// The namespace of RSL 1.x (§1): 0.9 had the same.
 pub const NAMESPACE: &str = "https://rslstandard.org/rsl";
@@ -61,5 +62,5 @@ pub(crate) fn covers_url(pattern: &str, url: &str) -> bool {
     else {
         return false;
     };
-    value::same_origin(own, origin) && pattern::PatternPath::new(path).matched_by(pattern).is_some()
+    value::same_origin(own, origin) && Pattern::parse(pattern).matches(&Target::new(path))
 }

@@ -1,4 +1,4 @@
-//! Where licences are declared (§3): the `Link` header, HTML, feeds, metadata of files. Each channel comes as
+//! Where licences are declared (§3): robots.txt, the `Link` header, HTML, feeds, metadata of files. Each channel comes as
 //! text; what is declared there goes out as URLs or documents.
 //!
 //! A client has to look at all of them. Joining what they say is [`super::Decision::combine`]'s matter. URLs are as they
@@ -9,12 +9,27 @@ use super::read::{Carrier, DocumentError, read_embedded, read_feed, read_root};
 use super::value::{is_absolute_uri, is_http_url, same_origin, split_origin};
 use super::{MEDIA_TYPE, html};
 use crate::Source;
+use crate::protocol::robots::RobotsTxt;
 
-/// Declarations that are taken from one response's headers or one page; more are ignored.
+/// Declarations that are taken from one robots.txt, one response's headers or one page; more are ignored.
 pub const DECLARATIONS_MAX: usize = 32;
 
 /// Bytes of a page that are looked at; what comes later is ignored.
 pub const HTML_BYTES_MAX: usize = 1 << 20;
+
+/// The `License` lines for a crawler, by its product token: those of its group if there are any, else those before all
+/// groups. They change nothing about `Allow` and `Disallow`.
+///
+/// What is not an absolute URI is ignored (`"License" ":" OWS absolute-URI OWS`).
+pub fn in_robots(robots: &RobotsTxt, token: &str) -> Vec<String> {
+    let uri = |value: std::borrow::Cow<'_, str>| is_absolute_uri(&value).then(|| value.into_owned());
+    let rules = robots.agent(token);
+    let mut of_group = rules.extensions("license").peekable();
+    if of_group.peek().is_some() {
+        return of_group.filter_map(|line| uri(line.text())).take(DECLARATIONS_MAX).collect();
+    }
+    robots.global("license").filter_map(|line| uri(line.text())).take(DECLARATIONS_MAX).collect()
+}
 
 /// The targets of `Link: <…>; rel="license"; type="application/rsl+xml"` among the values of a response's `Link` headers.
 ///

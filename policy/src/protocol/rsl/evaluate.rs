@@ -18,9 +18,9 @@
 //! Extension tokens are not interpreted: they permit nothing that is known here, and prohibit nothing.
 
 use super::model::{Content, Document, License, Payment, Statements};
-use super::pattern::PatternPath;
 use super::value::{is_http_url, same_origin, split_origin};
 use super::vocabulary::{Extension, Geo, PaymentType, Token, UsageClass, UserClass};
+use crate::protocol::robots::{Pattern, Target};
 
 /// What is asked about: an asset on its site.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +134,7 @@ impl Document {
     ///
     /// Time is linear in the document and the path.
     pub fn evaluate<'d>(&'d self, asset: &Asset<'_>, wanted: &Use<'_>) -> Decision<'d> {
-        let path = PatternPath::new(asset.path);
+        let path = Target::new(asset.path);
         let mut narrowest = 0;
         let mut scope: Vec<&Content> = Vec::new();
         for content in &self.contents {
@@ -272,6 +272,12 @@ impl<'d> Licensed<'d> {
     }
 }
 
+/// How narrow a pattern is, in octets, if it matches (RFC 9309 §2.2.2).
+fn matched(pattern: &str, path: &Target) -> Option<usize> {
+    let pattern = Pattern::parse(pattern);
+    pattern.matches(path).then(|| pattern.octets())
+}
+
 /// What a licence that is on offer says about a use; the narrowness of the class that says it.
 enum Stand {
     Prohibit(u8),
@@ -284,15 +290,15 @@ enum Stand {
 
 impl Content {
     /// How narrow the pattern is, in octets, if it matches.
-    fn matches(&self, asset: &Asset<'_>, path: &PatternPath<'_>) -> Option<usize> {
+    fn matches(&self, asset: &Asset<'_>, path: &Target) -> Option<usize> {
         if !is_http_url(&self.url) {
-            return path.matched_by(&self.url);
+            return matched(&self.url, path);
         }
         let (origin, pattern) = split_origin(&self.url)?;
         if !same_origin(origin, asset.origin?) {
             return None;
         }
-        path.matched_by(pattern)
+        matched(pattern, path)
     }
 
     fn judge(&self, wanted: &Use<'_>) -> Decision<'_> {

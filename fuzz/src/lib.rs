@@ -7,6 +7,7 @@
 #![cfg(not(test))]
 
 mod access_log;
+mod content_usage;
 mod headers_target;
 mod key_directory;
 mod ledger_files;
@@ -49,6 +50,7 @@ pub type Target = fn(&[u8]);
 /// The targets by their names.
 pub const TARGETS: &[(&str, Target)] = &[
     ("access_log", access_log::run),
+    ("content_usage", content_usage::run),
     ("headers", headers_target::run),
     ("key_directory", key_directory::run),
     ("ledger", ledger_files::run),

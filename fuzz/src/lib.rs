@@ -19,6 +19,7 @@ mod request_target;
 mod robots;
 mod rsl;
 mod signatures;
+mod tdmrep;
 mod words;
 mod x402;
 
@@ -62,6 +63,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("rsl", rsl::run),
     ("signatures", signatures::run),
     ("target", request_target::run),
+    ("tdmrep", tdmrep::run),
     ("words", words::run),
     ("x402", x402::run),
 ];

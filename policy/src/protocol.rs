@@ -12,4 +12,5 @@ pub mod message_signature;
 pub mod olp;
 pub mod robots;
 pub mod rsl;
+pub mod tdmrep;
 pub mod x402;

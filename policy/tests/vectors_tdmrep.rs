@@ -1,0 +1,75 @@
+//! The published cases of TDMRep, read from `testdata/vectors/tdmrep.json`: another file of that form may take its place.
+
+#![allow(clippy::disallowed_methods, reason = "tests read their data; the crate itself may not")]
+
+use std::path::Path;
+
+use policy::protocol::robots::Target;
+use policy::protocol::tdmrep::{Declaration, POLICY, RESERVATION, Rules, Technique, resolve};
+use serde_json::{Value, json};
+
+fn vectors() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors/tdmrep.json");
+    serde_json::from_slice(&std::fs::read(path).expect("the file")).expect("JSON")
+}
+
+/// Judges each case of a list: what it gives against what it expects. A case has its `id`, or its place.
+fn judge(list: &str, got: impl Fn(&Value) -> Value) {
+    let vectors = vectors();
+    let cases = vectors[list].as_array().unwrap_or_else(|| panic!("{list} is a list"));
+    assert!(!cases.is_empty(), "{list} has cases");
+    let differ: Vec<String> = cases
+        .iter()
+        .enumerate()
+        .filter_map(|(index, case)| {
+            let id = case["id"].as_str().map_or_else(|| format!("{list}[{index}]"), str::to_owned);
+            let got = got(case);
+            (got != case["expect"]).then(|| format!("{id}: {got}, not {}", case["expect"]))
+        })
+        .collect();
+    assert!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), cases.len(), differ.join("\n"));
+}
+
+#[test]
+fn files() {
+    judge("file", |case| {
+        let rules = Rules::parse(case["file"].to_string().as_bytes()).unwrap_or_default();
+        let said = rules.about(&Target::new(case["path"].as_str().expect("`path`")));
+        json!([said.reservation.map(u8::from), said.policy])
+    });
+}
+
+#[test]
+fn precedence() {
+    judge("precedence", |case| {
+        let mut said = Vec::new();
+        if let Some([reservation, policy]) = case["file"].as_array().map(Vec::as_slice) {
+            let mut rule = json!({ "location": "/", "tdm-reservation": reservation, "tdm-policy": policy });
+            if policy.is_null() {
+                rule.as_object_mut().expect("a rule").remove("tdm-policy");
+            }
+            let rules = Rules::parse(json!([rule]).to_string().as_bytes()).expect("a file");
+            said.push((Technique::File, rules.about(&Target::new("/x"))));
+        }
+        let pairs = |name: &str| -> Vec<(&str, &str)> {
+            let members = case[name].as_object().into_iter().flatten();
+            members.map(|(key, value)| (key.as_str(), value.as_str().expect("a text"))).collect()
+        };
+        if !case["header"].is_null() {
+            let fields = pairs("header");
+            let named = |wanted: &'static str| {
+                let fields = fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
+                fields.map(|(_, value)| value.as_bytes())
+            };
+            said.push((Technique::Field, Declaration::from_fields(named(RESERVATION), named(POLICY))));
+        }
+        if !case["meta"].is_null() {
+            said.push((Technique::Meta, Declaration::from_meta(pairs("meta"))));
+        }
+        let resolved = resolve(said);
+        json!([
+            resolved.reservation.map(|(is_reserved, _)| u8::from(is_reserved)),
+            resolved.policy.map(|(url, _)| url)
+        ])
+    });
+}

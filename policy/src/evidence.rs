@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::{Crawler, CrawlerRow};
 
 pub(crate) use ranges::normal;
-pub use ranges::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, RangeList, is_local};
+pub use ranges::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, RangeList, is_local, is_public};
 
 /// How sure we are of who asks. Each rung includes the ones below it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

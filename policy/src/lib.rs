@@ -33,7 +33,7 @@ pub use diagnostic::{Diagnostic, Severity, render, suggest};
 pub use directory::{Directory, USER_AGENT_BYTES_MAX};
 pub use evidence::{
     Assurance, Evidence, LIST_BYTES_MAX, LIST_ENTRIES_MAX, RangeList, ReverseDnsAnswer, identify, is_local,
-    weigh,
+    is_public, weigh,
 };
 pub use explain::{Answer, Considered, Explanation, Question};
 pub use money::{Currency, Money, MoneyError, decimal, divide_half_even};

@@ -8,7 +8,7 @@
 //! What goes wrong makes the answer weaker, never stronger and never an accusation: a list that is missing or too old, a
 //! name server that fails or is slow, and a budget that is used up all count as "not known".
 
-mod fetch;
+mod document;
 mod generations;
 mod lists;
 mod reverse_dns;

@@ -117,6 +117,38 @@ pub fn is_local(address: IpAddr) -> bool {
     }
 }
 
+/// Whether an address can be a server of the public internet: globally reachable unicast, by IANA's registries of special
+/// addresses (RFC 6890). What carries an IPv4 address through NAT64 (`64:ff9b::/96`, RFC 6052) is what that address is; other
+/// ways to write one address in another (6to4, Teredo) are not public.
+///
+/// It is stricter than the opposite of [`is_local`]: whoever sends us to an address must not reach what only we can.
+pub fn is_public(address: IpAddr) -> bool {
+    match normal(address) {
+        IpAddr::V4(v4) => !matches!(
+            v4.octets(),
+            [0 | 10 | 127, ..]
+                | [100, 64..=127, ..]
+                | [169, 254, ..]
+                | [172, 16..=31, ..]
+                | [192, 0, 0 | 2, _]
+                | [192, 88, 99, _]
+                | [192, 168, ..]
+                | [198, 18 | 19, ..]
+                | [198, 51, 100, _]
+                | [203, 0, 113, _]
+                | [224..=255, ..]
+        ),
+        IpAddr::V6(v6) => match v6.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+                is_public(IpAddr::V4((u32::from(high) << 16 | u32::from(low)).into()))
+            }
+            // IETF protocols, documentation, 6to4.
+            [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
+            [first, ..] => first & 0xe000 == 0x2000,
+        },
+    }
+}
+
 /// An IPv4-mapped IPv6 address as the IPv4 address that it is.
 pub(crate) fn normal(address: IpAddr) -> IpAddr {
     match address {
@@ -279,6 +311,80 @@ mod tests {
 
     fn has(list: &RangeList, address: &str) -> bool {
         list.contains(address.parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_public_address_is_nobodys_own() {
+        let public = [
+            "1.1.1.1",
+            "9.255.255.255",
+            "100.63.255.255",
+            "100.128.0.0",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.17.0.1",
+            "198.20.0.1",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2001:200::1",
+            "2a00::1",
+            "3fff:1000::1",
+            "64:ff9b::101:101",
+            "::ffff:8.8.8.8",
+        ];
+        let others = [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.0.1",
+            "198.18.0.1",
+            "198.19.1.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.1.1.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:10::1",
+            "2001:1ff::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+            "3fff::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "4000::1",
+        ];
+        for (addresses, expect) in [(&public[..], true), (&others, false)] {
+            for text in addresses {
+                let address: IpAddr = text.parse().expect("an address");
+                assert_eq!(is_public(address), expect, "{text}");
+                assert!(!(is_public(address) && is_local(address)), "{text} is local");
+            }
+        }
     }
 
     #[test]

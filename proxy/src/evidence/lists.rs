@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use tracing::{debug, info, warn};
 
 use super::IdentityOptions;
-use super::fetch::{ListError, fetch, tls};
+use super::document::{self, Document, DocumentError, Reach, Terms, tls};
 use crate::shared::lock;
 
 /// How often a list is fetched, give or take a tenth.
@@ -33,6 +33,10 @@ const RETRY_MIN: Duration = Duration::from_secs(60);
 const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
 /// How often ages and the directory are looked at.
 const TICK: Duration = Duration::from_secs(60);
+/// The time of a whole fetch, with its redirects.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(10);
+/// Redirects that are followed.
+const REDIRECTS_MAX: usize = 3;
 /// Fetches under way at a time.
 const FETCHES_MAX: usize = 4;
 /// Lists that are followed. A policy that names more gets the first ones, sorted by address, and a warning.
@@ -344,7 +348,7 @@ pub(super) async fn keep(shelf: Arc<Shelf>, mut follow: mpsc::UnboundedReceiver<
                 Err(_) => {
                     warn!("this system has no root certificates; no list of ranges can be fetched");
                     for url in due {
-                        let _ = shelf.take(&url, Err(ListError::NoRoots));
+                        let _ = shelf.take(&url, Err(DocumentError::NoRoots.into()));
                     }
                 }
             }
@@ -357,6 +361,33 @@ pub(super) async fn keep(shelf: Arc<Shelf>, mut follow: mpsc::UnboundedReceiver<
         }
         shelf.read_disk();
     }
+}
+
+/// Why there is no list.
+#[derive(Debug, thiserror::Error)]
+enum ListError {
+    /// A file could not be read.
+    #[error("cannot read the file")]
+    File(#[source] io::Error),
+    /// What came is no list.
+    #[error("{0}")]
+    Content(String),
+    /// Nothing came.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+}
+
+/// Fetches a list as text, which may still be no list.
+async fn fetch(url: &str, tls: &TlsConnector) -> Result<String, ListError> {
+    let terms = Terms {
+        time: FETCH_TIME_MAX,
+        bytes: LIST_BYTES_MAX,
+        redirects: REDIRECTS_MAX,
+        accept: "application/json, text/plain;q=0.9, */*;q=0.1",
+        reach: Reach::Anywhere,
+    };
+    let Document { body, .. } = document::fetch(url, tls, &terms).await?;
+    String::from_utf8(body.into()).map_err(|_| ListError::Content("not UTF-8".to_owned()))
 }
 
 /// Fetches these lists, a few at a time.

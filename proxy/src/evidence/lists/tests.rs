@@ -252,7 +252,7 @@ fn lists_are_fetched_over_https_within_limits() {
             let error = chain(&fetch(address, &trusting).await.expect_err(address));
             assert!(error.contains("not an https address"), "{address}: {error}");
         }
-        assert!(matches!(tls(Some(&Arc::new(rustls::RootCertStore::empty()))), Err(ListError::NoRoots)));
+        assert!(matches!(tls(Some(&Arc::new(rustls::RootCertStore::empty()))), Err(DocumentError::NoRoots)));
     });
 }
 

@@ -4,6 +4,7 @@
 //! Data goes to stdout, words to stderr.
 
 mod books;
+mod bot_auth;
 mod check;
 mod demo;
 mod explain;
@@ -50,6 +51,8 @@ enum Command {
     Ledger(ledger::Args),
     /// Verify a ledger: 0 intact, 1 tampered, 4 cannot tell.
     Verify(verify::Args),
+    /// Whether the keys that an agent publishes (Web Bot Auth) are found and can be used.
+    BotAuth(bot_auth::Args),
     /// The SQL books that are made from the ledger.
     Books(books::Args),
     /// What each operator owes and each holder is owed, for a period.
@@ -67,6 +70,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Health(args) => health::run(args),
         Command::Ledger(args) => ledger::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::BotAuth(args) => bot_auth::run(args),
         Command::Books(args) => books::run(args),
         Command::Statement(args) => statement::run(args),
     };

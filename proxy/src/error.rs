@@ -91,3 +91,14 @@ pub(crate) enum BodyError {
     #[error("the record of this fetch could not be written")]
     Unrecorded,
 }
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

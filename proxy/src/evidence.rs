@@ -8,10 +8,11 @@
 //! What goes wrong makes the answer weaker, never stronger and never an accusation: a list that is missing or too old, a
 //! name server that fails or is slow, and a budget that is used up all count as "not known".
 
-mod document;
+pub(crate) mod document;
 mod generations;
+pub(crate) mod key_directory;
 mod lists;
-mod reverse_dns;
+pub(crate) mod reverse_dns;
 #[cfg(test)]
 mod tests;
 

@@ -99,6 +99,7 @@ const PUBLISHED_PRIVATE_KEYS: [&str; 5] = [
     "ydQXMtvbsOsZyFir-Y7A8t7fKEM1gbKPvyFkdpu4fvI", // P-256, RFC 9421 appendix B.1.3
 ];
 
-fn is_private_part_published(thumbprint: &str) -> bool {
+/// Whether the private part of the key with this thumbprint stands in an RFC.
+pub fn is_private_part_published(thumbprint: &str) -> bool {
     PUBLISHED_PRIVATE_KEYS.contains(&thumbprint)
 }

@@ -3,7 +3,7 @@
 //! Who named the server decides where it may be. A list's address stands in the policy, which the owner of this proxy
 //! wrote. A key directory's address comes with a stranger's request, so that it must not lead to what only this machine
 //! can reach: the addresses of its name are looked at first, all of them, and the connection goes to one that was looked
-//! at, so that the name cannot lead elsewhere in between.
+//! at. The name is not asked for again, so that it cannot lead elsewhere in between.
 
 use std::error::Error;
 use std::io;
@@ -30,36 +30,48 @@ const ADDRESSES_MAX: usize = 4;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What a document may cost, and where it may be.
-pub(super) struct Terms<'a> {
+pub(crate) struct Terms<'a> {
     /// The time of the whole fetch, with its redirects.
-    pub(super) time: Duration,
+    pub(crate) time: Duration,
     /// The size of the document.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
     /// Redirects that are followed.
-    pub(super) redirects: usize,
-    pub(super) accept: &'static str,
-    pub(super) reach: Reach<'a>,
+    pub(crate) redirects: usize,
+    pub(crate) accept: &'static str,
+    pub(crate) reach: Reach<'a>,
 }
 
 /// Where a server may be.
 #[derive(Clone, Copy)]
-pub(super) enum Reach<'a> {
+pub(crate) enum Reach<'a> {
     /// Anywhere: the owner of this proxy named it.
     Anywhere,
-    /// On the public internet: a stranger named it. This resolver finds its addresses.
-    Public(&'a TokioResolver),
+    /// Where it is allowed: a stranger named it.
+    Allowed {
+        /// Finds its addresses.
+        resolver: &'a TokioResolver,
+        /// Judges each.
+        is_allowed: fn(IpAddr) -> bool,
+    },
+}
+
+impl<'a> Reach<'a> {
+    /// On the public internet only.
+    pub(crate) fn public(resolver: &'a TokioResolver) -> Reach<'a> {
+        Reach::Allowed { resolver, is_allowed: policy::is_public }
+    }
 }
 
 /// What came.
 #[derive(Debug)]
-pub(super) struct Document {
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Document {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// Why a document could not be fetched.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DocumentError {
+pub(crate) enum DocumentError {
     /// The address is not one that documents are fetched from.
     #[error("{0:?} is not an https address")]
     NotHttps(String),
@@ -97,7 +109,7 @@ pub(super) enum DocumentError {
 }
 
 /// The client's side of TLS: ring, and the given roots or the system's.
-pub(super) fn tls(roots: Option<&Arc<rustls::RootCertStore>>) -> Result<TlsConnector, DocumentError> {
+pub(crate) fn tls(roots: Option<&Arc<rustls::RootCertStore>>) -> Result<TlsConnector, DocumentError> {
     let roots = match roots {
         Some(roots) => Arc::clone(roots),
         None => {
@@ -119,7 +131,7 @@ pub(super) fn tls(roots: Option<&Arc<rustls::RootCertStore>>) -> Result<TlsConne
 }
 
 /// Fetches a document.
-pub(super) async fn fetch(
+pub(crate) async fn fetch(
     url: &str,
     tls: &TlsConnector,
     terms: &Terms<'_>,
@@ -134,7 +146,7 @@ async fn follow(url: &str, tls: &TlsConnector, terms: &Terms<'_>) -> Result<Docu
     for _ in 0..=terms.redirects {
         let response = get(&target, tls, terms).await?;
         let status = response.status();
-        if !status.is_redirection() {
+        if !status.is_redirection() || terms.redirects == 0 {
             return document(response, terms.bytes).await;
         }
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -188,9 +200,9 @@ async fn connect(
     let port = authority.port_u16().unwrap_or(443);
     let stream = match reach {
         Reach::Anywhere => TcpStream::connect((host, port)).await.map_err(failed)?,
-        Reach::Public(resolver) => {
+        Reach::Allowed { resolver, is_allowed } => {
             let addresses = addresses(host, resolver).await.map_err(failed)?;
-            if let Some(&address) = addresses.iter().find(|address| !policy::is_public(**address)) {
+            if let Some(&address) = addresses.iter().find(|address| !is_allowed(**address)) {
                 return Err(DocumentError::NotPublic { host: host.to_owned(), address });
             }
             connect_to_one(&addresses, port).await.map_err(failed)?

@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::IdentityOptions;
 use super::document::{self, Document, DocumentError, Reach, Terms, tls};
+use crate::error::chain;
 use crate::shared::lock;
 
 /// How often a list is fetched, give or take a tenth.
@@ -479,16 +480,6 @@ fn age(copy: &Copy, now: SystemTime) -> Duration {
 fn about(wait: Duration, url: &str) -> Duration {
     use std::hash::{BuildHasher, RandomState};
     wait * (900 + (RandomState::new().hash_one(url) % 201) as u32) / 1000
-}
-
-fn chain(error: &ListError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

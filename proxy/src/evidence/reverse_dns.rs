@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -251,7 +251,9 @@ pub(super) async fn answer(
     let mut resolver: Option<TokioResolver> = None;
     while let Some(question) = asked.recv().await {
         if resolver.is_none() {
-            resolver = build(&options).inspect_err(|error| warn!(%error, "no name server to ask")).ok();
+            resolver = self::resolver(options.nameserver)
+                .inspect_err(|error| warn!(%error, "no name server to ask"))
+                .ok();
         }
         let Some(resolver) = resolver.clone() else {
             answers.learn(&question, ReverseDnsAnswer::Unknown);
@@ -269,8 +271,9 @@ pub(super) async fn answer(
     }
 }
 
-fn build(options: &IdentityOptions) -> Result<TokioResolver, NetError> {
-    let mut builder = match options.nameserver {
+/// Asks a name server, or the system's; always anew, and never /etc/hosts.
+pub(crate) fn resolver(nameserver: Option<SocketAddr>) -> Result<TokioResolver, NetError> {
+    let mut builder = match nameserver {
         Some(server) => {
             let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
             connections.iter_mut().for_each(|connection| connection.port = server.port());

@@ -1,6 +1,7 @@
 //! Evidence against a scripted name server and lists in a directory.
 
-mod name_server;
+pub(super) mod https_server;
+pub(super) mod name_server;
 
 use std::fs;
 use std::future::Future;

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::evidence::tests::https_server;
 
 const LIST: &str = "https://lists.example/bot.json";
 
@@ -145,18 +146,8 @@ fn a_kept_list_outlives_the_process_with_its_age() {
 
 /// A server with a certificate of its own, and the roots that trust it. Its paths are its script.
 async fn serve() -> (SocketAddr, Arc<rustls::RootCertStore>) {
-    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(signed.cert.der().clone()).expect("a root");
-    let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).expect("a key");
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring has them")
-            .with_no_client_auth()
-            .with_single_cert(vec![signed.cert.der().clone()], key)
-            .expect("they fit");
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (config, roots) = https_server::certificate(&["localhost"]);
+    let acceptor = TlsAcceptor::from(config);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -173,7 +164,7 @@ async fn serve() -> (SocketAddr, Arc<rustls::RootCertStore>) {
             });
         }
     });
-    (address, Arc::new(roots))
+    (address, roots)
 }
 
 fn respond(path: &str) -> Result<Response<Full<Bytes>>, http::Error> {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 /// What is answered to a question.
 #[derive(Clone)]
-pub(super) enum Reply {
+pub(in crate::evidence) enum Reply {
     Records(Vec<RData>),
     Failure(ResponseCode),
     /// Nothing, until the script is told to go on; then the records.
@@ -23,16 +23,16 @@ pub(super) enum Reply {
 
 /// The records of a zone; what is not in it does not exist.
 #[derive(Default, Clone)]
-pub(super) struct Script(HashMap<(String, RecordType), Reply>);
+pub(in crate::evidence) struct Script(HashMap<(String, RecordType), Reply>);
 
 impl Script {
-    pub(super) fn on(mut self, name: &str, record_type: RecordType, reply: Reply) -> Script {
+    pub(in crate::evidence) fn on(mut self, name: &str, record_type: RecordType, reply: Reply) -> Script {
         self.0.insert((name.to_ascii_lowercase(), record_type), reply);
         self
     }
 
     /// The address has these names.
-    pub(super) fn names(self, address: &str, names: &[&str]) -> Script {
+    pub(in crate::evidence) fn names(self, address: &str, names: &[&str]) -> Script {
         self.on(
             &reverse(address),
             RecordType::PTR,
@@ -41,7 +41,7 @@ impl Script {
     }
 
     /// The name has these addresses.
-    pub(super) fn addresses(self, name: &str, addresses: &[&str]) -> Script {
+    pub(in crate::evidence) fn addresses(self, name: &str, addresses: &[&str]) -> Script {
         let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
         let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(IpAddr::is_ipv4);
         let data = |addresses: Vec<IpAddr>| {
@@ -55,16 +55,16 @@ impl Script {
     }
 }
 
-pub(super) fn ptr(name: &str) -> RData {
+pub(in crate::evidence) fn ptr(name: &str) -> RData {
     RData::PTR(PTR(full(name)))
 }
 
-pub(super) fn cname(name: &str) -> RData {
+pub(in crate::evidence) fn cname(name: &str) -> RData {
     RData::CNAME(CNAME(full(name)))
 }
 
 /// The name under which an address's names are found.
-pub(super) fn reverse(address: &str) -> String {
+pub(in crate::evidence) fn reverse(address: &str) -> String {
     let address: IpAddr = address.parse().expect("an address");
     Name::from(address).to_ascii().trim_end_matches('.').to_owned()
 }
@@ -73,8 +73,8 @@ fn full(name: &str) -> Name {
     Name::from_str(&format!("{}.", name.trim_end_matches('.'))).expect("a name")
 }
 
-pub(super) struct NameServer {
-    pub(super) address: SocketAddr,
+pub(in crate::evidence) struct NameServer {
+    pub(in crate::evidence) address: SocketAddr,
     asked: Arc<Mutex<Vec<(String, RecordType)>>>,
     go_on: watch::Sender<bool>,
 }
@@ -87,7 +87,7 @@ struct Answering {
 }
 
 impl NameServer {
-    pub(super) async fn start(script: Script) -> NameServer {
+    pub(in crate::evidence) async fn start(script: Script) -> NameServer {
         // The same port for both: UDP chooses, TCP follows, and another pair is tried if that is taken.
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a UDP port");
@@ -130,18 +130,18 @@ impl NameServer {
     }
 
     /// Lets the held answers go.
-    pub(super) fn go_on(&self) {
+    pub(in crate::evidence) fn go_on(&self) {
         self.go_on.send_replace(true);
     }
 
     /// How often a name was asked for.
-    pub(super) fn asked(&self, name: &str) -> usize {
+    pub(in crate::evidence) fn asked(&self, name: &str) -> usize {
         let asked = self.asked.lock().expect("no test panicked here");
         asked.iter().filter(|(asked, _)| asked.eq_ignore_ascii_case(name)).count()
     }
 
     /// How many questions came in all.
-    pub(super) fn questions(&self) -> usize {
+    pub(in crate::evidence) fn questions(&self) -> usize {
         self.asked.lock().expect("no test panicked here").len()
     }
 }

@@ -37,8 +37,9 @@ pub use evidence::{
 };
 pub use explain::{Answer, Considered, Explanation, Question};
 pub use money::{Currency, Money, MoneyError, decimal, divide_half_even};
+pub use protocol::crawl_price::{Offer, OfferError};
 pub use purpose::Purpose;
 pub use release::{Release, ResponseHead, release};
 pub use snapshot::{Account, Holder, Include, Mode, PolicySnapshot, Source};
-pub use terms::{Charge, Limit, Offer, OfferError, Refusal, RefusalKind, Terms, Unit, Verdict};
+pub use terms::{Charge, Limit, Refusal, RefusalKind, Terms, Unit, Verdict};
 pub use work::{AmbiguousPath, Work};

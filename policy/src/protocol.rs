@@ -7,6 +7,7 @@ pub mod aipref;
 pub mod bot_auth;
 pub mod cap;
 pub mod content_signal;
+pub mod crawl_price;
 mod json;
 pub mod message_signature;
 pub mod olp;

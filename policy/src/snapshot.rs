@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::glob::PathGlob;
 use crate::pattern::HostPattern;
+use crate::protocol::crawl_price::is_always_free;
 use crate::rule::{Rule, Rules};
-use crate::work::{canonical_host, canonical_path, canonical_query, is_always_free, other_readings};
+use crate::work::{canonical_host, canonical_path, canonical_query, other_readings};
 use crate::{AmbiguousPath, Currency, Diagnostic, Directory, Limit, Money, Work};
 
 /// Whether rules only show what they would do, or do it.

@@ -93,29 +93,6 @@ pub(crate) fn canonical_host(scheme: &str, host: &str) -> Result<String, &'stati
     Ok(canonical)
 }
 
-/// Paths that tell a crawler what it may do: nobody pays to read the rules, and no rule hides them.
-///
-/// `llms.txt` is on the list because it is a signpost; `llms-full.txt` holds the works themselves and is not.
-pub(crate) fn is_always_free(path: &str) -> bool {
-    const FREE: [&str; 10] = [
-        "/robots.txt",
-        "/security.txt",
-        "/.well-known/security.txt",
-        "/.well-known/tdmrep.json",
-        "/.well-known/http-message-signatures-directory",
-        "/.well-known/rsl.xml",
-        "/license.xml",
-        "/rsl.xml",
-        "/llms.txt",
-        "/crawlers.json",
-    ];
-    let is_sitemap = || {
-        path.strip_prefix("/sitemap")
-            .is_some_and(|rest| !rest.contains('/') && (rest.ends_with(".xml") || rest.ends_with(".xml.gz")))
-    };
-    FREE.contains(&path) || is_sitemap()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,25 +133,6 @@ mod tests {
             "a%2eb",
         ] {
             assert!(canonical_host("http", host).is_err(), "{host}");
-        }
-    }
-
-    #[test]
-    fn the_rules_themselves_are_free_to_read() {
-        for path in ["/robots.txt", "/sitemap.xml", "/sitemap_index.xml", "/sitemap-news.xml.gz", "/llms.txt"]
-        {
-            assert!(is_always_free(path), "{path}");
-        }
-        for path in [
-            "/",
-            "/robots.txt/",
-            "/sitemap",
-            "/sitemap/x.xml",
-            "/sitemap.xml.html",
-            "/llms-full.txt",
-            "/a/robots.txt",
-        ] {
-            assert!(!is_always_free(path), "{path}");
         }
     }
 }

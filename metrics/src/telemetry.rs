@@ -658,7 +658,7 @@ const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const VERDICTS: [&str; 3] = ["allow", "deny", "charge"];
 const UNITS: [&str; 4] = ["none", "fetch", "MB", "1000-words"];
 const ASSURANCES: [&str; 4] = ["claimed", "network", "signed", "licensed"];
-const REFUSAL_KINDS: [RefusalKind; 7] = [
+const REFUSAL_KINDS: [RefusalKind; 9] = [
     RefusalKind::Denied,
     RefusalKind::PaymentRequired,
     RefusalKind::OfferTooLow,
@@ -666,6 +666,8 @@ const REFUSAL_KINDS: [RefusalKind; 7] = [
     RefusalKind::NoCredit,
     RefusalKind::LimitReached,
     RefusalKind::BadOffer,
+    RefusalKind::BadSignature,
+    RefusalKind::BadOriginPrice,
 ];
 
 fn reason(kind: RefusalKind) -> &'static str {
@@ -677,6 +679,8 @@ fn reason(kind: RefusalKind) -> &'static str {
         RefusalKind::NoCredit => "no-credit",
         RefusalKind::LimitReached => "limit-reached",
         RefusalKind::BadOffer => "bad-offer",
+        RefusalKind::BadSignature => "bad-signature",
+        RefusalKind::BadOriginPrice => "bad-origin-price",
     }
 }
 

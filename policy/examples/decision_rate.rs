@@ -55,7 +55,12 @@ fn main() {
     let row = Arc::clone(policy.directory().row("GPTBot").expect("GPTBot is in the registry"));
     let crawler = identify(row, Evidence::Range { source: Arc::from("bench") });
     let offer = Offer::parse(["USD 0.01"], [""; 0]);
-    let head = ResponseHead { status: 200, content_type: Some("text/html"), content_length: Some(10_000) };
+    let head = ResponseHead {
+        status: 200,
+        content_type: Some("text/html"),
+        content_length: Some(10_000),
+        ..ResponseHead::default()
+    };
 
     let started = Instant::now();
     for _ in 0..DECISIONS {

@@ -159,6 +159,7 @@ impl PolicySnapshot {
             status: 200,
             content_type: question.content_type,
             content_length: question.content_length,
+            ..ResponseHead::default()
         };
         match release(self, &grant, crawler, work, offer, &standing, &head) {
             Release::Refuse(refusal) => Answer::Refuse(refusal),

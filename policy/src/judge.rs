@@ -1,5 +1,6 @@
 //! What a single rule says to a fetch, as if it were enforced. [`crate::admit`] and [`crate::release`] are made of this.
 
+use crate::protocol::crawl_price::CrawlerError;
 use crate::rule::Rule;
 use crate::{
     Account, Assurance, Charge, Crawler, Mode, Money, Offer, OfferError, PolicySnapshot, Refusal,
@@ -11,6 +12,10 @@ use crate::{
 pub(crate) struct Quote {
     pub(crate) least: Money,
     pub(crate) most: Money,
+    /// What a refusal says that it costs.
+    told: Money,
+    /// Whether the origin may still set another price.
+    is_open: bool,
 }
 
 impl Quote {
@@ -19,15 +24,17 @@ impl Quote {
         let most = charge.ceiling();
         let least = match charge.unit {
             Unit::Megabyte => Money::zero(most.currency),
+            Unit::Fetch if charge.origin_price => Money::zero(most.currency),
             Unit::Fetch | Unit::ThousandWords => most,
         };
-        Quote { least, most }
+        let told = if charge.origin_price { charge.price } else { most };
+        Quote { least, most, told, is_open: charge.origin_price }
     }
 
     /// When the response head is known.
     pub(crate) fn of_response(charge: &Charge, content_length: Option<u64>) -> Quote {
         let amount = charge.most(content_length);
-        Quote { least: amount, most: amount }
+        Quote { least: amount, most: amount, told: amount, is_open: false }
     }
 }
 
@@ -48,7 +55,8 @@ pub(crate) struct Objection {
     /// What it would cost.
     pub(crate) quote: Option<Quote>,
     retry_after_secs: Option<u64>,
-    crawler_error: Option<&'static str>,
+    crawler_error: Option<CrawlerError>,
+    status: u16,
 }
 
 impl<'a> Case<'a> {
@@ -61,47 +69,83 @@ impl<'a> Case<'a> {
         quote: Option<Quote>,
         held: Option<Money>,
     ) -> Result<Option<Money>, Objection> {
+        let object = |kind: RefusalKind| Objection {
+            kind,
+            quote,
+            retry_after_secs: None,
+            crawler_error: None,
+            status: kind.status_under(rule.require),
+        };
         if rule.verdict == Verdict::Deny {
-            return Err(Objection::new(RefusalKind::Denied).code("CrawlerForbidden"));
+            return Err(object(RefusalKind::Denied).code(CrawlerError::CrawlerForbidden).without_price());
         }
         if let Some(limit) = &rule.limit
             && let Some(seconds) = self.standing.exhausted(limit, self.crawler.operator())
         {
-            return Err(Objection {
-                retry_after_secs: Some(seconds),
-                ..Objection::new(RefusalKind::LimitReached)
-            });
+            let objection =
+                Objection { retry_after_secs: Some(seconds), ..object(RefusalKind::LimitReached) };
+            return Err(objection.without_price());
         }
         let Some(quote) = quote else { return Ok(None) };
-        let refuse = |kind, code| Err(Objection { quote: Some(quote), ..Objection::new(kind) }.code(code));
+        let refuse = |kind, code| Err(object(kind).code(code));
         let offer = match self.offer {
             Ok(offer) => offer,
-            Err(OfferError::Conflicting) => return refuse(RefusalKind::BadOffer, "ConflictingPriceHeaders"),
-            Err(OfferError::Malformed(_)) => {
-                return refuse(RefusalKind::BadOffer, "InvalidCrawlerPriceValue");
+            Err(error) => {
+                let (kind, code) = match error {
+                    OfferError::Conflicting => (RefusalKind::BadOffer, CrawlerError::ConflictingPriceHeaders),
+                    OfferError::Malformed(_) => {
+                        (RefusalKind::BadOffer, CrawlerError::InvalidCrawlerPriceValue)
+                    }
+                    OfferError::InvalidSignature | OfferError::NotCovered => {
+                        (RefusalKind::BadSignature, CrawlerError::InvalidSignature)
+                    }
+                };
+                return refuse(kind, code);
             }
         };
-        if self.crawler.is_spoof() || self.crawler.assurance < rule.require {
-            return refuse(RefusalKind::IdentityRequired, "StrongAuthRequired");
-        }
         let account = self.policy.account(self.crawler.operator());
-        let Some(agreed) = agree(quote, offer, account) else {
+        let agreed = agree(quote, offer, account);
+        if *offer == Offer::None && agreed.is_none() {
+            if quote.is_open {
+                // The origin may say that it costs nothing; if not, its price is what the crawler has to be told.
+                return Ok(None);
+            }
+            if rule.require >= Assurance::Signed {
+                return refuse(RefusalKind::PaymentRequired, CrawlerError::MissingCrawlerPrice);
+            }
+        }
+        if self.crawler.is_spoof() || self.crawler.assurance < rule.require {
+            return refuse(RefusalKind::IdentityRequired, CrawlerError::StrongAuthRequired);
+        }
+        let Some(agreed) = agreed else {
             return match offer {
-                Offer::None => refuse(RefusalKind::PaymentRequired, "MissingCrawlerPrice"),
-                Offer::Max(_) => refuse(RefusalKind::OfferTooLow, "InvalidCrawlerMaxPrice"),
-                Offer::Exact(_) => refuse(RefusalKind::OfferTooLow, "InvalidCrawlerExactPrice"),
+                Offer::None => refuse(RefusalKind::PaymentRequired, CrawlerError::MissingCrawlerPrice),
+                Offer::Max(_) => refuse(RefusalKind::OfferTooLow, CrawlerError::InvalidCrawlerMaxPrice),
+                Offer::Exact(_) => refuse(RefusalKind::OfferTooLow, CrawlerError::InvalidCrawlerExactPrice),
             };
         };
         let affordable = match held {
             Some(held) => agreed.nano <= held.nano,
             None => account.is_some() && self.standing.affords(self.crawler.operator(), agreed),
         };
-        if affordable { Ok(Some(agreed)) } else { refuse(RefusalKind::NoCredit, "PaymentFailed") }
+        if affordable { Ok(Some(agreed)) } else { refuse(RefusalKind::NoCredit, CrawlerError::PaymentFailed) }
+    }
+
+    /// What stands against a response whose own price cannot be taken.
+    pub(crate) fn bad_origin_price(rule: &Rule) -> Objection {
+        let kind = RefusalKind::BadOriginPrice;
+        Objection {
+            kind,
+            quote: None,
+            retry_after_secs: None,
+            crawler_error: Some(CrawlerError::InvalidContentPrice),
+            status: kind.status_under(rule.require),
+        }
     }
 
     /// A refusal in full: what its answer says to machines and to people.
     pub(crate) fn refusal(&self, rule: &Rule, objection: &Objection) -> Refusal {
-        let price = objection.quote.map(|quote| quote.most);
+        let price = objection.quote.map(|quote| quote.told);
         let unit = rule.charge.as_ref().filter(|_| price.is_some());
         Refusal {
             kind: objection.kind,
@@ -113,7 +157,7 @@ impl<'a> Case<'a> {
             licence: self.work.licence.clone(),
             contact: self.policy.contact(&self.work.host).cloned(),
             retry_after_secs: objection.retry_after_secs,
-            crawler_error: objection.crawler_error,
+            crawler_error: objection.crawler_error.map(CrawlerError::as_str),
             detail: self.detail(rule, objection),
         }
     }
@@ -139,6 +183,13 @@ impl<'a> Case<'a> {
                 Err(error) => format!("The price offered cannot be read: {error}. {price}"),
                 Ok(_) => format!("The price offered cannot be read. {price}"),
             },
+            RefusalKind::BadSignature => match self.offer {
+                Err(error) => format!("The price offered is not taken: {error}. {price}"),
+                Ok(_) => format!("The price offered is not taken. {price}"),
+            },
+            RefusalKind::BadOriginPrice => {
+                "The site's own price for this work cannot be taken. Nothing was charged; the site has to mend it.".to_owned()
+            }
             RefusalKind::IdentityRequired if self.crawler.is_spoof() => format!(
                 "{price} This request carries the name {token}, but does not come from where its operator says that it \
                  fetches from, so nobody can be billed for it."
@@ -177,16 +228,16 @@ impl<'a> Case<'a> {
 }
 
 impl Objection {
-    fn new(kind: RefusalKind) -> Objection {
-        Objection { kind, quote: None, retry_after_secs: None, crawler_error: None }
-    }
-
-    fn code(self, code: &'static str) -> Objection {
+    fn code(self, code: CrawlerError) -> Objection {
         Objection { crawler_error: Some(code), ..self }
     }
 
+    fn without_price(self) -> Objection {
+        Objection { quote: None, ..self }
+    }
+
     pub(crate) fn status(&self) -> u16 {
-        self.kind.status()
+        self.status
     }
 }
 
@@ -206,7 +257,13 @@ fn agree(quote: Quote, offer: &Offer, account: Option<&Account>) -> Option<Money
 
 fn price_in_words(charge: &Charge, quote: Quote) -> String {
     let unit = match charge.unit {
-        Unit::Fetch => return format!("This work costs {} a fetch.", charge.price),
+        Unit::Fetch if quote.is_open => {
+            return format!(
+                "This work costs {} a fetch, unless the site names another price for it.",
+                quote.told
+            );
+        }
+        Unit::Fetch => return format!("This work costs {} a fetch.", quote.told),
         Unit::Megabyte => "per MB",
         Unit::ThousandWords => "per 1000 words",
     };

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use crate::admit::weigh;
 use crate::judge::{Case, Quote};
 use crate::pattern::MediaPattern;
+use crate::protocol::crawl_price::OriginPrice;
 use crate::terms::{always_free_rule, default_rule};
 use crate::{
-    Class, Crawler, Grant, Money, Offer, OfferError, PolicySnapshot, Refusal, Standing, Terms, Verdict, Work,
+    Charge, Class, Crawler, Grant, Money, Offer, OfferError, PolicySnapshot, Refusal, Standing, Terms,
+    Verdict, Work,
 };
 
 /// What [`release`] looks at in a response head.
@@ -19,6 +21,8 @@ pub struct ResponseHead<'a> {
     pub content_type: Option<&'a str>,
     /// `Content-Length`, if the origin declares one.
     pub content_length: Option<u64>,
+    /// The origin's own price; rules that do not ask for it do not see it.
+    pub origin_price: OriginPrice,
 }
 
 impl ResponseHead<'_> {
@@ -83,23 +87,61 @@ pub fn release(
     }
     // A stream of events has no end and no version: there is nothing in it to sell.
     let billed = matches!(head.status, 200 | 206) && !head.is_event_stream();
-    let charge = rule.charge.as_ref().filter(|_| billed);
-    let quote = charge.map(|charge| Quote::of_response(charge, head.content_length));
+    let charge = match rule.charge.as_ref().filter(|_| billed).map(|charge| charge.at(head.origin_price)) {
+        None => None,
+        Some(Ok(charge)) => charge,
+        Some(Err(charge)) => {
+            let objection = Case::bad_origin_price(rule);
+            if rule.is_enforced() {
+                return Release::Refuse(case.refusal(rule, &objection));
+            }
+            terms.charge = Some(charge);
+            terms.would_refuse = Some(objection.status());
+            return Release::Deliver(terms);
+        }
+    };
+    let quote = charge.as_ref().map(|charge| Quote::of_response(charge, head.content_length));
     // A rule that only observes had nothing put aside for it.
     let held =
         if rule.is_enforced() { Some(grant.ceiling.unwrap_or(Money::zero(policy.currency))) } else { None };
     match case.judge(rule, quote, held) {
         Ok(agreed) => {
-            terms.charge = charge.cloned();
+            terms.charge = charge;
             terms.owed = rule.is_enforced() && agreed.is_some();
         }
         Err(objection) if rule.is_enforced() => return Release::Refuse(case.refusal(rule, &objection)),
         Err(objection) => {
-            terms.charge = charge.cloned();
+            terms.charge = charge;
             terms.would_refuse = Some(objection.status());
         }
     }
     Release::Deliver(terms)
+}
+
+impl Charge {
+    /// The charge of a response: the origin's price is settled. `None` where the origin says that it costs nothing.
+    ///
+    /// # Errors
+    /// The origin's price cannot be taken: unreadable, in another currency, or above `max`. With the charge that would hold
+    /// without it.
+    fn at(&self, origin_price: OriginPrice) -> Result<Option<Charge>, Charge> {
+        if !self.origin_price {
+            return Ok(Some(self.clone()));
+        }
+        let settled = |price| Charge { price, max: None, origin_price: false, ..self.clone() };
+        match origin_price {
+            OriginPrice::Absent => Ok(Some(settled(self.price))),
+            OriginPrice::Price(price) if price.currency == self.price.currency => {
+                let most = self.ceiling();
+                match price.nano {
+                    0 => Ok(None),
+                    nano if nano <= most.nano => Ok(Some(settled(price))),
+                    _ => Err(settled(self.price)),
+                }
+            }
+            OriginPrice::Price(_) | OriginPrice::Unreadable => Err(settled(self.price)),
+        }
+    }
 }
 
 fn free(rule: &Arc<str>) -> Terms {

@@ -59,8 +59,11 @@ pub struct Charge {
     pub price: Money,
     /// What is counted.
     pub unit: Unit,
-    /// The most that one fetch may cost; required where the quantity may be unknown at the head.
+    /// The most that one fetch may cost; required where the quantity or the price may be unknown at the head.
     pub max: Option<Money>,
+    /// Whether the origin may set another price on its response, up to `max` (Pay Per Crawl, "dynamic pricing"). In the terms of
+    /// a fetch it has: `price` is what holds.
+    pub origin_price: bool,
     /// How long the same version is free to the same operator after it was paid, in seconds; 0: every fetch counts.
     pub repeat_free_secs: u64,
 }
@@ -87,9 +90,9 @@ impl Charge {
     /// The most that one fetch may cost.
     pub fn ceiling(&self) -> Money {
         match self.unit {
-            Unit::Fetch => self.price,
+            Unit::Fetch if !self.origin_price => self.price,
             // Compiled policies always name a maximum here.
-            Unit::Megabyte | Unit::ThousandWords => self.max.unwrap_or(self.price),
+            Unit::Fetch | Unit::Megabyte | Unit::ThousandWords => self.max.unwrap_or(self.price),
         }
     }
 }
@@ -163,10 +166,14 @@ pub enum RefusalKind {
     LimitReached,
     /// 400: the price headers cannot be read.
     BadOffer,
+    /// 400: the request's signature does not verify, or does not cover the price header.
+    BadSignature,
+    /// 502: the origin's own price cannot be read, or is above the most that the rule lets it ask.
+    BadOriginPrice,
 }
 
 impl RefusalKind {
-    /// The HTTP status.
+    /// The HTTP status, where the rule does not ask for a signature; [`Refusal::status`] knows.
     pub fn status(self) -> u16 {
         match self {
             RefusalKind::Denied => 403,
@@ -175,7 +182,18 @@ impl RefusalKind {
             | RefusalKind::IdentityRequired
             | RefusalKind::NoCredit => 402,
             RefusalKind::LimitReached => 429,
-            RefusalKind::BadOffer => 400,
+            RefusalKind::BadOffer | RefusalKind::BadSignature => 400,
+            RefusalKind::BadOriginPrice => 502,
+        }
+    }
+
+    /// The HTTP status under a rule that asks for this rung. One that asks for a signature speaks Pay Per Crawl to the letter
+    /// ([`crate::protocol::crawl_price`]).
+    pub(crate) fn status_under(self, require: Assurance) -> u16 {
+        match self {
+            RefusalKind::IdentityRequired if require >= Assurance::Signed => 400,
+            RefusalKind::NoCredit if require >= Assurance::Signed => 403,
+            kind => kind.status(),
         }
     }
 }
@@ -207,6 +225,13 @@ pub struct Refusal {
     pub detail: String,
 }
 
+impl Refusal {
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.kind.status_under(self.require)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +247,7 @@ mod tests {
             price: usd(nano),
             unit,
             max: max.map(usd),
+            origin_price: false,
             repeat_free_secs: 0,
         };
         assert_eq!(charge(2_000_000, Unit::Fetch, None).amount(1), usd(2_000_000));

@@ -128,8 +128,12 @@ fn ask(policy: &PolicySnapshot, fetch: Fetch<'_>) -> Answer {
         Admission::Refuse(refusal) => return Answer::RefusedAtOnce(refusal),
         Admission::Proceed(grant) => grant,
     };
-    let head =
-        ResponseHead { status: fetch.status, content_type: fetch.content_type, content_length: fetch.length };
+    let head = ResponseHead {
+        status: fetch.status,
+        content_type: fetch.content_type,
+        content_length: fetch.length,
+        ..ResponseHead::default()
+    };
     let ceiling = grant.ceiling;
     let answer = match release(policy, &grant, &crawler, &work, &offer, &books, &head) {
         Release::Refuse(refusal) => Answer::RefusedLater(refusal),

@@ -45,7 +45,12 @@ fn ask(policy: &PolicySnapshot, token: &str, path: &str, offer: Option<&str>) ->
         Admission::Refuse(refusal) => return Err(refusal.kind),
         Admission::Proceed(grant) => grant,
     };
-    let head = ResponseHead { status: 200, content_type: Some("text/html"), content_length: Some(20_000) };
+    let head = ResponseHead {
+        status: 200,
+        content_type: Some("text/html"),
+        content_length: Some(20_000),
+        ..ResponseHead::default()
+    };
     match release(policy, &grant, &crawler, &work, &offer, &Untouched, &head) {
         Release::Refuse(refusal) => Err(refusal.kind),
         Release::Deliver(terms) => Ok(terms),

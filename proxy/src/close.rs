@@ -276,7 +276,7 @@ impl OpenFetch {
             policy: self.policy.digest(),
             rule: &refusal.rule,
             refused: true,
-            status: refusal.kind.status(),
+            status: refusal.status(),
             outcome: None,
             bytes: 0,
             currency: self.policy.currency().as_str(),

@@ -17,6 +17,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use metrics::{Limit, Outcome, RequestClass};
+use policy::protocol::crawl_price::{self, OriginPrice};
 use policy::{Admission, Class, CrawlerRow, Offer, OfferError, PolicySnapshot, Release, ResponseHead, Work};
 use tracing::{debug, warn};
 
@@ -220,17 +221,18 @@ fn work(
 }
 
 fn offer(headers: &HeaderMap) -> Result<Offer, OfferError> {
-    const MAX: HeaderName = HeaderName::from_static("crawler-max-price");
-    const EXACT: HeaderName = HeaderName::from_static("crawler-exact-price");
-    let values = |name| headers.get_all(name).into_iter().map(http::HeaderValue::as_bytes);
-    Offer::parse(values(MAX), values(EXACT))
+    const MAX: HeaderName = HeaderName::from_static(crawl_price::MAX_PRICE);
+    const EXACT: HeaderName = HeaderName::from_static(crawl_price::EXACT_PRICE);
+    Offer::parse(headers.get_all(MAX), headers.get_all(EXACT))
 }
 
 fn response_head(head: &response::Parts) -> ResponseHead<'_> {
+    const PRICE: HeaderName = HeaderName::from_static(crawl_price::PRICE);
     ResponseHead {
         status: head.status.as_u16(),
         content_type: head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()),
         content_length: crate::close::declared_length(&head.headers),
+        origin_price: OriginPrice::parse(head.headers.get_all(PRICE)),
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{Response, response};
 use http_body::{Body as _, Frame};
+use policy::protocol::crawl_price::{CHARGED, price_field};
 
 use crate::body::{Body, OriginBody, data_bytes};
 use crate::close::{Leave, OpenFetch};
@@ -88,8 +89,8 @@ async fn whole(
     match open.close(fetch::whole(status)).leave().await {
         Leave::Yes { owed: None } => {}
         Leave::Yes { owed: Some(amount) } => {
-            if let Ok(charged) = HeaderValue::from_str(&respond::price_field(amount)) {
-                head.headers.insert(HeaderName::from_static("crawler-charged"), charged);
+            if let Ok(charged) = HeaderValue::from_str(&price_field(amount)) {
+                head.headers.insert(HeaderName::from_static(CHARGED), charged);
             }
         }
         Leave::No => {

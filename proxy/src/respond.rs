@@ -13,12 +13,9 @@ use serde::Serialize;
 use crate::body::Body;
 use crate::error::FetchError;
 
-const CRAWLER_PRICE: HeaderName = HeaderName::from_static("crawler-price");
-const CRAWLER_ERROR: HeaderName = HeaderName::from_static("crawler-error");
-
 /// The answer to a refused fetch: RFC 9457 problem details that a person can read, never cached.
 pub(crate) fn refusal(refusal: &Refusal) -> Response<Body> {
-    let status = StatusCode::from_u16(refusal.kind.status()).unwrap_or(StatusCode::FORBIDDEN);
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
     let problem = Problem {
         code: Some(slug(refusal.kind)),
         rule: Some(&refusal.rule),
@@ -40,13 +37,8 @@ pub(crate) fn refusal(refusal: &Refusal) -> Response<Body> {
             headers.append(name, value);
         }
     };
-    if let Some(price) = refusal.price
-        && status == StatusCode::PAYMENT_REQUIRED
-    {
-        set(CRAWLER_PRICE, price_field(price));
-    }
-    if let Some(code) = refusal.crawler_error {
-        set(CRAWLER_ERROR, code.to_owned());
+    for (name, value) in refusal.crawler_fields() {
+        set(HeaderName::from_static(name), value);
     }
     if let Some(licence) = &refusal.licence {
         set(LINK, format!("<{licence}>; rel=\"license\""));
@@ -65,11 +57,6 @@ pub(crate) fn refusal(refusal: &Refusal) -> Response<Body> {
     response
 }
 
-/// `USD 0.01`, as `crawler-price` and its relatives write it.
-pub(crate) fn price_field(price: policy::Money) -> String {
-    [price.currency.as_str(), " ", &policy::decimal(i128::from(price.nano))].concat()
-}
-
 fn slug(kind: RefusalKind) -> &'static str {
     match kind {
         RefusalKind::Denied => "denied",
@@ -79,6 +66,8 @@ fn slug(kind: RefusalKind) -> &'static str {
         RefusalKind::NoCredit => "no-credit",
         RefusalKind::LimitReached => "limit-reached",
         RefusalKind::BadOffer => "bad-offer",
+        RefusalKind::BadSignature => "bad-signature",
+        RefusalKind::BadOriginPrice => "bad-origin-price",
     }
 }
 
@@ -91,6 +80,8 @@ fn title(kind: RefusalKind) -> &'static str {
         RefusalKind::NoCredit => "There is no account to bill",
         RefusalKind::LimitReached => "The budget of this crawler's operator is used up",
         RefusalKind::BadOffer => "The price headers cannot be read",
+        RefusalKind::BadSignature => "The price offered is not signed for",
+        RefusalKind::BadOriginPrice => "The site's own price cannot be taken",
     }
 }
 

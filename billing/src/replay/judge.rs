@@ -354,7 +354,12 @@ impl<'p> Judge<'p> {
         };
         let ask = |content_type: Option<&str>| {
             let content_length = matches!(event.status, 200 | 206).then_some(event.bytes);
-            let head = ResponseHead { status: event.status, content_type, content_length };
+            let head = ResponseHead {
+                status: event.status,
+                content_type,
+                content_length,
+                ..ResponseHead::default()
+            };
             release(self.policy, &grant, crawler, work, &offer, &standing, &head)
         };
         let released = ask(event.content_type.as_deref());
@@ -533,7 +538,7 @@ fn refused(refusal: &Refusal) -> Answer {
         None => (refusal.price, None),
     };
     Answer::Refuse {
-        status: refusal.kind.status(),
+        status: refusal.status(),
         unit: refusal.unit,
         price_nano: price.map(|money| money.nano),
         max_nano: max.map(|money| money.nano),

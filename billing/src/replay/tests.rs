@@ -225,7 +225,7 @@ fn plainly(policy: &PolicySnapshot, fetches: &[Fetch]) -> (u64, u64, i128, i128)
             continue;
         };
         let content_length = matches!(fetch.status, 200 | 206).then_some(fetch.bytes);
-        let head = ResponseHead { status: fetch.status, content_type: None, content_length };
+        let head = ResponseHead { status: fetch.status, content_length, ..ResponseHead::default() };
         let Release::Deliver(terms) =
             release(policy, &grant, &crawler, &work, &Ok(Offer::None), &standing, &head)
         else {

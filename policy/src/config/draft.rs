@@ -72,6 +72,7 @@ pub(crate) struct ChargeDraft {
     pub(crate) price: Option<At<String>>,
     pub(crate) unit: Option<At<Unit>>,
     pub(crate) max: Option<At<String>>,
+    pub(crate) origin_price: Option<At<bool>>,
     pub(crate) repeat_free_secs: Option<u64>,
 }
 
@@ -347,6 +348,7 @@ fn read_charge(report: &Report, fields: Fields<'_, '_>) -> ChargeDraft {
         Some(At { value: unit, place: per.place })
     });
     let max = fields.string("max");
+    let origin_price = fields.boolean("origin_price");
     let repeat_free_secs = fields.quantity("repeat_free").and_then(|text| {
         duration_secs(&text.value)
             .map_err(|help| report.error_help(text.place, "`repeat_free` is no duration", help))
@@ -354,7 +356,7 @@ fn read_charge(report: &Report, fields: Fields<'_, '_>) -> ChargeDraft {
     });
     let place = fields.place;
     fields.finish();
-    ChargeDraft { place, price, unit, max, repeat_free_secs }
+    ChargeDraft { place, price, unit, max, origin_price, repeat_free_secs }
 }
 
 fn read_limit(report: &Report, fields: Fields<'_, '_>) -> Option<LimitDraft> {

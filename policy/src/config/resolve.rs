@@ -609,7 +609,27 @@ fn resolve_charge(money: &Amounts<'_>, draft: ChargeDraft) -> Option<Charge> {
         })
     });
     let unit = draft.unit?;
+    let origin_price = draft.origin_price.filter(|origin_price| origin_price.value);
     match (unit.value, &draft.max) {
+        (Unit::Fetch, None) if origin_price.is_some() => {
+            report.error_help(
+                draft.place,
+                "a price that the origin may set needs `max`",
+                "what the origin asks is not known beforehand; name the most that a fetch may cost, as in \
+                 `max = \"5 USD\"`",
+            );
+        }
+        (Unit::Fetch, Some(text)) if origin_price.is_some() => {
+            if let (Some(price), Some(max)) = (price, max)
+                && max.nano < price.nano
+            {
+                report.error_help(
+                    text.place,
+                    "`max` is below the price",
+                    "`price` holds where the origin sets none",
+                );
+            }
+        }
         (Unit::Fetch, Some(max)) => {
             report.error_help(max.place, "a price per fetch is its own maximum", "take `max` out");
         }
@@ -623,10 +643,18 @@ fn resolve_charge(money: &Amounts<'_>, draft: ChargeDraft) -> Option<Charge> {
         }
         _ => {}
     }
+    if let (Some(origin_price), Unit::Megabyte | Unit::ThousandWords) = (&origin_price, unit.value) {
+        report.error_help(
+            origin_price.place,
+            "an origin sets the price of a fetch, not of a quantity",
+            "write `per = \"fetch\"`, or take `origin_price` out",
+        );
+    }
     Some(Charge {
         price: price?,
         unit: unit.value,
         max,
+        origin_price: origin_price.is_some(),
         repeat_free_secs: draft.repeat_free_secs.unwrap_or(REPEAT_FREE_SECS),
     })
 }

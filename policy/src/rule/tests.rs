@@ -70,6 +70,7 @@ fn rule_of(key: Key, position: usize) -> (Rule, Alternative) {
             price: usd(1),
             unit: Unit::Fetch,
             max: None,
+            origin_price: false,
             repeat_free_secs: 0,
         }),
         require: Assurance::Network,

@@ -201,7 +201,7 @@ fn identity_in_words(crawler: &Crawler, ip: Option<IpAddr>) -> String {
 fn answer_in_words(answer: &Answer) -> Vec<String> {
     match answer {
         Answer::Refuse(refusal) => {
-            let mut lines = vec![format!("{}  {}", refusal.kind.status(), refusal.detail)];
+            let mut lines = vec![format!("{}  {}", refusal.status(), refusal.detail)];
             lines.extend(refusal.price.map(|price| {
                 format!("     crawler-price: {} {}", price.currency, policy::decimal(price.nano.into()))
             }));
@@ -239,7 +239,7 @@ fn answer_in_words(answer: &Answer) -> Vec<String> {
                 ));
             }
             if let Some(refusal) = would_refuse {
-                lines.push(format!("Enforced, this would be {}: {}", refusal.kind.status(), refusal.detail));
+                lines.push(format!("Enforced, this would be {}: {}", refusal.status(), refusal.detail));
             }
             lines
         }
@@ -270,7 +270,7 @@ fn in_json(explanation: &Explanation, crawler: &Crawler, offer: &Result<Offer, O
     let money = |money: Money| json!({"amount": policy::decimal(money.nano.into()), "currency": money.currency.as_str()});
     let refusal = |refusal: &Refusal| {
         json!({
-            "status": refusal.kind.status(),
+            "status": refusal.status(),
             "detail": refusal.detail,
             "price": refusal.price.map(money),
             "unit": refusal.unit.map(Unit::as_str),

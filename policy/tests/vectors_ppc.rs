@@ -1,0 +1,200 @@
+//! `testdata/vectors/ppc.json`: Pay Per Crawl, decided by the same `admit` and `release` that serve.
+//!
+//! A zone of the file is a policy with `require = "signed"` and `repeat_free = "0s"`. The file is read when the test runs, so that
+//! another one of its format can be put in its place.
+
+#![allow(clippy::disallowed_methods, reason = "tests read their data; the crate itself may not")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use policy::protocol::crawl_price::{
+    CHARGED, EXACT_PRICE, MAX_PRICE, OriginPrice, Pricing, SignatureOutcome, price_field,
+};
+use policy::{
+    Admission, Assurance, Crawler, Evidence, Limit, Money, Offer, PolicySnapshot, Refusal, Release,
+    ResponseHead, Source, Standing, admit, release,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Vectors {
+    tests: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    id: String,
+    zone: Zone,
+    request: Request,
+    origin: Origin,
+    expect: Expect,
+}
+
+#[derive(Deserialize)]
+struct Zone {
+    price: String,
+    action: String,
+    dynamic: bool,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    path: String,
+    headers: BTreeMap<String, String>,
+    signed: bool,
+    price_header_covered: bool,
+    account_ok: bool,
+}
+
+#[derive(Deserialize)]
+struct Origin {
+    status: u16,
+    #[serde(rename = "crawler-price")]
+    price: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Expect {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    billed_micro_usd: i64,
+}
+
+/// What a crawler gets to see, and what its operator will be billed.
+#[derive(PartialEq, Debug)]
+struct Answer {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    billed_nano: i64,
+}
+
+#[test]
+fn every_vector_holds() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors/ppc.json");
+    let text = std::fs::read_to_string(&path).expect("the vectors");
+    let vectors: Vectors = serde_json::from_str(&text).expect("vectors in their form");
+    assert!(!vectors.tests.is_empty());
+    let mut wrong = Vec::new();
+    for case in &vectors.tests {
+        let expected = Answer {
+            status: case.expect.status,
+            headers: case.expect.headers.iter().map(|(name, value)| plain(name, value)).collect(),
+            billed_nano: case.expect.billed_micro_usd * 1_000,
+        };
+        let policy = policy(&case.zone);
+        // Fetched again, it is the same again: Cloudflare has no window in which a repeat is free.
+        for turn in ["first", "again"] {
+            let found = ask(&policy, case);
+            if found != expected {
+                wrong.push(format!("{} ({turn}): found {found:?}, expected {expected:?}", case.id));
+            }
+        }
+    }
+    println!("{} cases", vectors.tests.len());
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), vectors.tests.len(), wrong.join("\n"));
+}
+
+/// Prices are compared as numbers: `USD 0.1` is `USD 0.10`.
+fn plain(name: &str, value: &str) -> (String, String) {
+    let value = Money::parse(value).map_or_else(|_| value.to_owned(), price_field);
+    (name.to_ascii_lowercase(), value)
+}
+
+fn policy(zone: &Zone) -> PolicySnapshot {
+    let rule = match (zone.action.as_str(), zone.dynamic) {
+        ("allow", _) => "allow = true".to_owned(),
+        ("block", _) => "deny = true".to_owned(),
+        ("charge", dynamic) => {
+            let dynamic = if dynamic { "max = \"1000000 USD\", origin_price = true, " } else { "" };
+            format!(
+                "charge = {{ price = \"{}\", per = \"fetch\", {dynamic}repeat_free = \"0s\" }}\nrequire = \"signed\"",
+                zone.price
+            )
+        }
+        (action, _) => panic!("no action {action}"),
+    };
+    let text = format!(
+        "version = 1\nmode = \"enforce\"\n[[rule]]\nname = \"zone\"\n{rule}\n\
+         [[crawler]]\ntoken = \"PayBot\"\noperator = \"pay-labs\"\npurpose = \"train\"\n\
+         [[account]]\noperator = \"pay-labs\"\ncredit_limit = \"1000000 USD\"\n"
+    );
+    let source = Source { name: "zone".to_owned(), text };
+    match PolicySnapshot::compile(source, None, &mut |_, _| Err("none".to_owned())) {
+        Ok((policy, _)) => policy,
+        Err(errors) => panic!("{}", policy::render(&errors)),
+    }
+}
+
+struct Account {
+    is_ok: bool,
+}
+
+impl Standing for Account {
+    fn exhausted(&self, _: &Limit, _: &str) -> Option<u64> {
+        None
+    }
+
+    fn affords(&self, _: &str, _: Money) -> bool {
+        self.is_ok
+    }
+}
+
+fn ask(policy: &PolicySnapshot, case: &Case) -> Answer {
+    let row = Arc::clone(policy.directory().row("PayBot").expect("a row"));
+    let assurance = if case.request.signed { Assurance::Signed } else { Assurance::Claimed };
+    let crawler = Crawler { row, assurance, evidence: Evidence::None };
+    let work = policy.work("https", "example.com", &case.request.path).expect("a plain path");
+    let of_name = |name: &str| {
+        let same = case.request.headers.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name));
+        same.map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+    };
+    let signature = match case.request.signed {
+        true => SignatureOutcome::Valid { covers_price: case.request.price_header_covered },
+        false => SignatureOutcome::Absent,
+    };
+    let offer = signature.bind(Offer::parse(of_name(MAX_PRICE), of_name(EXACT_PRICE)));
+    let account = Account { is_ok: case.request.account_ok };
+    let grant = match admit(policy, &crawler, &work, &offer, &account) {
+        Admission::Refuse(refusal) => return refused(&refusal),
+        Admission::Proceed(grant) => grant,
+    };
+    // What the proxy tells the origin, and therefore whether the origin may name a price at all.
+    let in_band = policy.pricing(&crawler, &work) == Pricing::InBand;
+    assert_eq!(
+        in_band,
+        case.zone.dynamic && case.zone.action == "charge" && !work.always_free,
+        "{}",
+        case.id
+    );
+    let head = ResponseHead {
+        status: case.origin.status,
+        content_type: Some("text/html"),
+        content_length: Some(1_000),
+        origin_price: OriginPrice::parse(&case.origin.price),
+    };
+    match release(policy, &grant, &crawler, &work, &offer, &account, &head) {
+        Release::Refuse(refusal) => refused(&refusal),
+        Release::Deliver(terms) => {
+            let owed = terms.charge.as_ref().filter(|_| terms.owed);
+            let billed = owed.map(|charge| {
+                assert_eq!(charge.repeat_free_secs, 0);
+                charge.amount(1)
+            });
+            let held = grant.ceiling.map_or(0, |ceiling| ceiling.nano);
+            assert!(billed.is_none_or(|billed| billed.nano <= held), "{}: the hold covers the debt", case.id);
+            let headers = billed.map(|amount| (CHARGED.to_owned(), price_field(amount)));
+            Answer {
+                status: case.origin.status,
+                headers: headers.into_iter().collect(),
+                billed_nano: billed.map_or(0, |amount| amount.nano),
+            }
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Answer {
+    let headers = refusal.crawler_fields().map(|(name, value)| (name.to_owned(), value)).collect();
+    Answer { status: refusal.status(), headers, billed_nano: 0 }
+}

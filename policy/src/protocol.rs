@@ -10,6 +10,7 @@ pub mod content_signal;
 pub mod crawl_price;
 mod json;
 pub mod message_signature;
+pub mod mpp;
 pub mod olp;
 pub mod robots;
 pub mod rsl;

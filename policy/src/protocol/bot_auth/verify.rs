@@ -321,10 +321,10 @@ impl Claim {
             Ok(key) => key,
             Err(reason) => return Outcome::Unverified { label: label(), reason },
         };
-        if let Err(error) = self.signature.verify(&key, Message::Request(request)) {
-            return Outcome::Invalid { label: label(), reason: error.into() };
-        }
-        let base = self.signature.base(Message::Request(request)).unwrap_or_default();
+        let base = match self.signature.verified_base(&key, Message::Request(request)) {
+            Ok(base) => base,
+            Err(error) => return Outcome::Invalid { label: label(), reason: error.into() },
+        };
         Outcome::Verified(Box::new(Verified {
             label: label(),
             replay: ReplayKey::new(

@@ -216,13 +216,18 @@ impl Signature {
     ///
     /// Nothing is said here about time, tag, or whose the key is. `alg`, if it is there, must be the key's (section 3.2).
     pub fn verify(&self, key: &PublicKey, message: Message<'_>) -> Result<(), VerifyError> {
+        self.verified_base(key, message).map(|_| ())
+    }
+
+    /// The same; gives the base that was verified.
+    pub(crate) fn verified_base(&self, key: &PublicKey, message: Message<'_>) -> Result<String, VerifyError> {
         if let Some(alg) = self.algorithm()?
             && alg != key.algorithm()
         {
             return Err(VerifyError::AlgorithmOfKey { alg, key: key.algorithm() });
         }
         let base = self.base(message)?;
-        if key.verifies(base.as_bytes(), &self.value) { Ok(()) } else { Err(VerifyError::Mismatch) }
+        if key.verifies(base.as_bytes(), &self.value) { Ok(base) } else { Err(VerifyError::Mismatch) }
     }
 
     /// The algorithm that `alg` names.

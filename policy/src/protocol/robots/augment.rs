@@ -80,20 +80,23 @@ pub fn augment(text: &[u8], globals: &[Directive], additions: &[Addition]) -> Re
 pub fn without_additions(text: &[u8]) -> Vec<u8> {
     let (mark, body) = split_mark(text);
     let mut out = mark.to_vec();
-    // Where the last marker that may begin a block stands in `out`, and whether the break before it is ours.
-    let mut begin: Option<(usize, bool)> = None;
-    for line in body.split_inclusive(|byte| *byte == b'\n') {
+    // Where markers that may begin a block stand in `out`, and whether the break before them is ours. Each end belongs to
+    // the last of them, so that of what is left no end follows a beginning, and doing it again changes nothing.
+    let mut begins: Vec<(usize, bool)> = Vec::new();
+    let mut lines = body.split_inclusive(|byte| *byte == b'\n').peekable();
+    while let Some(line) = lines.next() {
         let content = line.strip_suffix(b"\n").unwrap_or(line);
         let content = content.strip_suffix(b"\r").unwrap_or(content);
         // What ends with a lone CR has the rest of this piece as its next line.
         let content_at = content.iter().rposition(|byte| *byte == b'\r').map_or(0, |at| at + 1);
         match &content[content_at..] {
-            BEGIN => begin = Some((out.len() + content_at, false)),
-            BEGIN_WITH_BREAK => begin = Some((out.len() + content_at, true)),
+            BEGIN => begins.push((out.len() + content_at, false)),
+            BEGIN_WITH_BREAK => begins.push((out.len() + content_at, true)),
             END => {
-                if let Some((at, with_break)) = begin.take() {
+                if let Some((at, with_break)) = begins.pop() {
                     out.truncate(at);
-                    if with_break {
+                    // What somebody wrote below our lines must not be joined to what is above them.
+                    if with_break && lines.peek().is_none() {
                         strip_break(&mut out);
                     }
                     continue;

@@ -234,6 +234,20 @@ fn odd_texts_of_a_site_come_out_as_they_went_in() {
 }
 
 #[test]
+fn what_is_written_below_our_lines_is_kept_apart() {
+    let additions = [addition(&["A"], &[("Disallow", "/")])];
+    let mut text = augment(b"User-agent: *\nDisallow: /x", &[], &additions).unwrap();
+    text.extend_from_slice(b"Sitemap: s\n");
+    assert_eq!(without_additions(&text), b"User-agent: *\nDisallow: /x\nSitemap: s\n");
+}
+
+#[test]
+fn markers_within_markers_are_taken_out_at_once() {
+    let text = b"a\n# BEGIN byline\nb\n# BEGIN byline\nc\n# END byline\n# END byline\nd\n";
+    assert_eq!(without_additions(text), b"a\nd\n");
+}
+
+#[test]
 fn a_file_that_would_be_cut_is_not_made() {
     let own = format!("#{}\n", "x".repeat(BYTES_MAX - 20));
     let additions = [addition(&["A"], &[("Disallow", "/")])];

@@ -13,6 +13,7 @@ use policy::protocol::bot_auth::{
 };
 use policy::protocol::message_signature::{
     Component, Field, KeyError, Malformed, Message, Parameters, Request, Response, SigningKey, VerifyError,
+    content_digest,
 };
 use serde_json::json;
 use support::AtHand;
@@ -691,4 +692,34 @@ fn a_directory_is_signed_by_those_whose_keys_it_has() {
     assert_eq!(check(&[&one], "bot.example", NOW - 61), Err(DirectorySignatureError::NoneHolds));
     assert_eq!(check(&[&one], "bot.example", NOW + 360), Err(DirectorySignatureError::NoneHolds));
     assert_eq!(check(&[], "bot.example", NOW), Err(DirectorySignatureError::Unsigned));
+}
+
+/// Without the host, a copy of the directory would be as good as the directory.
+#[test]
+fn a_directory_signature_without_the_host_is_none() {
+    let source = KeySource::directory(&url("https://bot.example"));
+    let body = directory_body(&[key(1).public_key()]);
+    let directory = read(&source, &body, &Settings::default()).expect("a directory");
+    let digest = content_digest(body.as_bytes());
+    let answered = Request { authority: "bot.example", ..PLAIN };
+    let signers = |components: &[&str]| {
+        let components: Vec<Component> =
+            components.iter().map(|text| Component::parse(text).expect("a component")).collect();
+        let parameters =
+            Parameters { tag: Some("http-message-signatures-directory".to_owned()), ..parameters() };
+        let covered = [("content-digest", digest.as_bytes())];
+        let response = Response { status: 200, fields: &covered, trailers: &[], request: Some(&answered) };
+        let made = key(1).sign("a", &components, &parameters, Message::Response(&response)).expect("signed");
+        let fields = [
+            covered[0],
+            ("signature-input", made.input.as_bytes()),
+            ("signature", made.signature.as_bytes()),
+        ];
+        let response = Response { fields: &fields, request: None, ..response };
+        directory.signed_by("bot.example", &response, body.as_bytes(), NOW, &Settings::default())
+    };
+    assert!(signers(&["\"@authority\";req", "\"content-digest\""]).is_ok());
+    let none = Err(DirectorySignatureError::NoneHolds);
+    assert_eq!(signers(&["\"content-digest\""]), none);
+    assert_eq!(signers(&["\"@authority\";req"]), none);
 }

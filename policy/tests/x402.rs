@@ -282,7 +282,7 @@ fn version_1_finds_the_token_by_its_signature() {
     assert_eq!(paid.request.payment_requirements["network"], "base");
     assert_eq!(paid.request.payment_requirements["maxAmountRequired"], "10000");
     refused(sent("exact", "base-sepolia").0, "invalid_exact_evm_payload_signature", 402);
-    refused(sent("exact", "polygon").0, "invalid_network", 402);
+    refused(sent("exact", "avalanche").0, "invalid_network", 402);
     refused(sent("exact", "eip155:8453").0, "invalid_network", 402);
     refused(sent("batch-settlement", "cloudflare:402").0, "unsupported_scheme", 402);
 }

@@ -416,7 +416,7 @@ fn an_offers_header_stays_below_two_kilobytes() {
         credit(),
         Way::Exact(token(8453)),
         Way::Exact(token(84532)),
-        Way::Exact(token(137)),
+        Way::Exact(token(43113)),
         Way::Exact(token(43114)),
     ];
     let mut lengths = Vec::new();

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-/// How often the kernel is asked.
+/// How often the kernel is asked, up to half of the mark and beyond: what may come between two looks is over the mark.
 const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL_BEYOND_HALF: Duration = Duration::from_millis(10);
 /// Percent of what the machine or the cgroup has, unless configured.
 const DEFAULT_PERCENT: u64 = 85;
 /// Percent of the mark below which work is taken again.
@@ -34,10 +35,11 @@ impl Memory {
 
     /// Watches for ever.
     pub(crate) async fn watch(&self) {
-        let mut interval = tokio::time::interval(INTERVAL);
         loop {
-            self.see(resident());
-            interval.tick().await;
+            let resident = resident();
+            self.see(resident);
+            let beyond_half = resident.is_some_and(|resident| resident > self.mark / 2);
+            tokio::time::sleep(if beyond_half { INTERVAL_BEYOND_HALF } else { INTERVAL }).await;
         }
     }
 

@@ -280,7 +280,7 @@ impl Repeats {
         {
             let mut order = lock(&repeats.order);
             order.places.reserve(entries.len());
-            // Keys are digests, so each shard gets about as many; to grow step by step is half the time of a start.
+            // Keys are digests, so each shard gets about as many; an eighth more, and none has to grow.
             let shard_keys = entries.len() / SHARDS + entries.len() / SHARDS / 8;
             repeats.shards.iter().for_each(|shard| lock(shard).durable.reserve(shard_keys));
             for entry in entries {

@@ -12,6 +12,7 @@ use super::Settings;
 use super::agent::KeySource;
 use super::directory::{DirectoryError, Fetched, KeyDirectory, check_response};
 use super::url::{HttpsUrl, UrlError};
+use crate::work::hex;
 
 /// Bytes of a registry.
 pub const REGISTRY_BYTES_MAX: usize = 1024 * 1024;
@@ -204,8 +205,8 @@ fn percent_decoded(text: &str) -> Option<Vec<u8>> {
             decoded.push(byte);
             continue;
         }
-        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
-        decoded.push(u8::try_from(digit()? << 4 | digit()?).ok()?);
+        let mut digit = || bytes.next().as_ref().and_then(hex);
+        decoded.push(digit()? << 4 | digit()?);
     }
     Some(decoded)
 }

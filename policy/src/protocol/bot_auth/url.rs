@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::work::{hex, push_encoded};
+
 /// Bytes of a URL that names keys.
 pub const URL_BYTES_MAX: usize = 2_048;
 
@@ -173,13 +175,13 @@ fn normal_escapes(text: &str) -> Result<String, UrlError> {
     while let Some(byte) = bytes.next() {
         match byte {
             b'%' => {
-                let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
+                let mut digit = || bytes.next().as_ref().and_then(hex);
                 let (Some(high), Some(low)) = (digit(), digit()) else { return Err(UrlError::Character) };
-                let code = char::from_u32(high << 4 | low).ok_or(UrlError::Character)?;
-                if code.is_ascii_alphanumeric() || "-._~".contains(code) {
-                    normal.push(code);
+                let code = high << 4 | low;
+                if code.is_ascii_alphanumeric() || b"-._~".contains(&code) {
+                    normal.push(char::from(code));
                 } else {
-                    normal.push_str(&format!("%{high:X}{low:X}"));
+                    push_encoded(&mut normal, code);
                 }
             }
             b'!'..=b'~' if !b"\"<>\\^`{|}".contains(&byte) => normal.push(char::from(byte)),

@@ -1,5 +1,7 @@
 //! Single parameters of a query (`@query-param`, RFC 9421 section 2.2.8): parsed as HTML forms are, encoded anew.
 
+use crate::work::{hex, push_encoded};
+
 /// The encoded value of the one parameter whose encoded name is `name`; an error if there are none, or several.
 pub(super) fn parameter(query: &str, name: &str) -> Result<String, usize> {
     let mut found = None;
@@ -25,7 +27,7 @@ fn decoded(raw: &str) -> String {
     while at < bytes.len() {
         let byte = match bytes[at] {
             b'+' => b' ',
-            b'%' => match (hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
+            b'%' => match (bytes.get(at + 1).and_then(hex), bytes.get(at + 2).and_then(hex)) {
                 (Some(high), Some(low)) => {
                     at += 2;
                     high << 4 | low
@@ -40,21 +42,14 @@ fn decoded(raw: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-fn hex(byte: Option<&u8>) -> Option<u8> {
-    char::from(*byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-}
-
 /// Percent-encoding with the set of `application/x-www-form-urlencoded`; a space is `%20`, as in the RFC's examples.
 fn encoded(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut encoded = String::with_capacity(text.len());
     for &byte in text.as_bytes() {
         if byte.is_ascii_alphanumeric() || b"*-._".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push('%');
-            encoded.push(char::from(HEX[usize::from(byte >> 4)]));
-            encoded.push(char::from(HEX[usize::from(byte & 15)]));
+            push_encoded(&mut encoded, byte);
         }
     }
     encoded

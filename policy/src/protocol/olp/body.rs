@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::MessageError;
+use crate::work::{hex, push_encoded};
 
 /// Bytes of a message's body.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -115,8 +116,8 @@ pub(super) fn decode_form(text: &str) -> Option<String> {
         match byte {
             b'+' => out.push(b' '),
             b'%' => {
-                let digit = |at: usize| bytes.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-                out.push((digit(at + 1)? << 4 | digit(at + 2)?) as u8);
+                let digit = |at: usize| bytes.get(at).and_then(hex);
+                out.push(digit(at + 1)? << 4 | digit(at + 2)?);
                 at += 2;
             }
             _ => out.push(byte),
@@ -128,18 +129,13 @@ pub(super) fn decode_form(text: &str) -> Option<String> {
 
 /// Encodes one part of a form.
 pub(super) fn encode_form(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
             b' ' => out.push('+'),
             b'*' | b'-' | b'.' | b'_' => out.push(char::from(byte)),
             _ if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
-            _ => out.extend([
-                '%',
-                char::from(HEX[usize::from(byte >> 4)]),
-                char::from(HEX[usize::from(byte & 15)]),
-            ]),
+            _ => push_encoded(&mut out, byte),
         }
     }
     out

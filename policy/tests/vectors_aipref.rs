@@ -1,39 +1,16 @@
 //! The published cases of AI Preferences and Content Signals, read from `testdata/vectors/aipref.json`: another file of that
 //! form may take its place.
 
-#![allow(clippy::disallowed_methods, reason = "tests read their data; the crate itself may not")]
+#[path = "support/vectors.rs"]
+mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use policy::protocol::aipref::{Category, Preference, Usage, UsageRules};
 use policy::protocol::content_signal::ContentSignal;
 use policy::protocol::robots::{RobotsTxt, Target};
 use serde_json::Value;
-
-fn vectors() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors/aipref.json");
-    serde_json::from_slice(&std::fs::read(path).expect("the file")).expect("JSON")
-}
-
-/// Judges each case of a list; a case has its `id`, or its place.
-fn judge(list: &str, cases: &Value, case_differs: impl Fn(&Value) -> Option<String>) {
-    let cases = cases.as_array().unwrap_or_else(|| panic!("{list} is a list"));
-    assert!(!cases.is_empty(), "{list} has cases");
-    let differ: Vec<String> = cases
-        .iter()
-        .enumerate()
-        .filter_map(|(index, case)| {
-            let id = case["id"].as_str().map_or_else(|| format!("{list}[{index}]"), str::to_owned);
-            case_differs(case).map(|what| format!("{id}: {what}"))
-        })
-        .collect();
-    assert!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), cases.len(), differ.join("\n"));
-}
-
-fn text<'a>(case: &'a Value, key: &str) -> &'a str {
-    case[key].as_str().unwrap_or_else(|| panic!("`{key}` is a text in {case}"))
-}
+use support::{judge, text, vectors};
 
 fn letter(preference: Preference) -> &'static str {
     match preference {
@@ -56,7 +33,7 @@ fn object(value: &Value) -> BTreeMap<&str, &str> {
 
 #[test]
 fn statements() {
-    judge("dictionary", &vectors()["dictionary"], |case| {
+    judge("dictionary", &vectors("aipref.json")["dictionary"], |case| {
         let usage = Usage::parse(text(case, "input")).unwrap_or_default();
         let expect = &case["expect"];
         let differs = |(key, category): &(&str, Category)| expect[key] != letter(usage.about(*category));
@@ -67,7 +44,7 @@ fn statements() {
 
 #[test]
 fn rules_in_robots_txt() {
-    let vectors = vectors();
+    let vectors = vectors("aipref.json");
     let robots = RobotsTxt::parse(text(&vectors["robots"], "file").as_bytes());
     judge("robots", &vectors["robots"]["cases"], |case| {
         let agent = robots.agent(text(case, "token"));
@@ -82,7 +59,7 @@ fn rules_in_robots_txt() {
 
 #[test]
 fn content_signals() {
-    judge("content_signal", &vectors()["content_signal"], |case| {
+    judge("content_signal", &vectors("aipref.json")["content_signal"], |case| {
         let robots = RobotsTxt::parse(text(case, "file").as_bytes());
         let signal = ContentSignal::of(&robots, &robots.agent(text(case, "token")));
         let shown = signal.to_string();
@@ -94,7 +71,7 @@ fn content_signals() {
 
 #[test]
 fn combinations() {
-    judge("combine", &vectors()["combine"], |case| {
+    judge("combine", &vectors("aipref.json")["combine"], |case| {
         let statements = case["statements"].as_array().expect("`statements`").iter();
         let read = statements.map(|one| Usage::parse(one.as_str().expect("a text")).unwrap_or_default());
         let usage = Usage::combine(read);

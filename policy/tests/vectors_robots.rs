@@ -1,9 +1,9 @@
 //! The published cases of robots.txt, read from `testdata/vectors/robots.json`: another file of that form may take its place.
 
-#![allow(clippy::disallowed_methods, reason = "tests read their data; the crate itself may not")]
+#[path = "support/vectors.rs"]
+mod support;
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,35 +12,11 @@ use policy::protocol::robots::{
 };
 use policy::{CrawlerRow, Directory, Evidence, ReverseDnsAnswer, Verification, weigh};
 use serde_json::Value;
-
-fn vectors() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors/robots.json");
-    serde_json::from_slice(&std::fs::read(path).expect("the file")).expect("JSON")
-}
-
-/// Judges each case of a list; a case has its `id`, or its place.
-fn judge(list: &str, case_differs: impl Fn(&Value) -> Option<String>) {
-    let vectors = vectors();
-    let cases = vectors[list].as_array().unwrap_or_else(|| panic!("{list} is a list"));
-    assert!(!cases.is_empty(), "{list} has cases");
-    let differ: Vec<String> = cases
-        .iter()
-        .enumerate()
-        .filter_map(|(index, case)| {
-            let id = case["id"].as_str().map_or_else(|| format!("{list}[{index}]"), str::to_owned);
-            case_differs(case).map(|what| format!("{id}: {what}"))
-        })
-        .collect();
-    assert!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), cases.len(), differ.join("\n"));
-}
-
-fn text<'a>(case: &'a Value, key: &str) -> &'a str {
-    case[key].as_str().unwrap_or_else(|| panic!("`{key}` is a text in {case}"))
-}
+use support::{judge, text, vectors};
 
 #[test]
 fn decisions() {
-    judge("match", |case| {
+    judge("match", &vectors("robots.json")["match"], |case| {
         let robots = RobotsTxt::parse(text(case, "robots").as_bytes());
         let rules = robots.agent(text(case, "token"));
         let decision = rules.decide(&Target::new(text(case, "path")));
@@ -51,7 +27,7 @@ fn decisions() {
 
 #[test]
 fn fetches() {
-    judge("fetch", |case| {
+    judge("fetch", &vectors("robots.json")["fetch"], |case| {
         let expect = text(case, "result");
         if let Some(bytes) = case["size_bytes"].as_u64() {
             return differs_in_size(bytes as usize, expect);
@@ -115,7 +91,7 @@ fn differs_in_size(bytes: usize, expect: &str) -> Option<String> {
 /// Whose address it is, by its names: these cases come with the file, and the rule is that of [`policy::weigh`].
 #[test]
 fn reverse_names() {
-    judge("fcrdns", |case| {
+    judge("fcrdns", &vectors("robots.json")["fcrdns"], |case| {
         let address =
             |value: &Value| value.as_str().expect("an address").parse::<IpAddr>().expect("an address");
         let forward: Vec<IpAddr> =

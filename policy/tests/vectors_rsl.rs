@@ -1,8 +1,7 @@
 //! The cases of RSL 1.0 and CAP, read from `testdata/vectors/rsl.json`: another file of that form may take its place.
 
-#![allow(clippy::disallowed_methods, reason = "tests read their data; the crate itself may not")]
-
-use std::path::Path;
+#[path = "support/vectors.rs"]
+mod support;
 
 use policy::protocol::cap::{Credentials, Declaration, Standing, authorize};
 use policy::protocol::robots::RobotsTxt;
@@ -11,36 +10,12 @@ use policy::protocol::rsl::{
     Asset, Decision, Document, Geo, Licensed, Obligation, PaymentWord, UsageClass, Use, UserClass,
 };
 use serde_json::Value;
-
-fn vectors() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors/rsl.json");
-    serde_json::from_slice(&std::fs::read(path).expect("the file")).expect("JSON")
-}
-
-/// Judges each case of a list; a case has its `id`, or its place.
-fn judge(list: &str, case_differs: impl Fn(&Value) -> Option<String>) {
-    let vectors = vectors();
-    let cases = vectors[list].as_array().unwrap_or_else(|| panic!("{list} is a list"));
-    assert!(!cases.is_empty(), "{list} has cases");
-    let differ: Vec<String> = cases
-        .iter()
-        .enumerate()
-        .filter_map(|(index, case)| {
-            let id = case["id"].as_str().map_or_else(|| format!("{list}[{index}]"), str::to_owned);
-            case_differs(case).map(|what| format!("{id}: {what}"))
-        })
-        .collect();
-    assert!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), cases.len(), differ.join("\n"));
-}
-
-fn text<'a>(case: &'a Value, key: &str) -> &'a str {
-    case[key].as_str().unwrap_or_else(|| panic!("`{key}` is a text in {case}"))
-}
+use support::{judge, text, vectors};
 
 #[test]
 fn no_list_of_cases_is_left_out() {
     let known = ["note", "evaluate", "invalid_documents", "robots", "cap"];
-    let vectors = vectors();
+    let vectors = vectors("rsl.json");
     let unknown: Vec<&String> =
         vectors.as_object().expect("lists").keys().filter(|key| !known.contains(&key.as_str())).collect();
     assert!(unknown.is_empty(), "nothing judges {unknown:?}");
@@ -48,7 +23,7 @@ fn no_list_of_cases_is_left_out() {
 
 #[test]
 fn evaluation() {
-    judge("evaluate", |case| {
+    judge("evaluate", &vectors("rsl.json")["evaluate"], |case| {
         let document = match Document::parse(text(case, "document")) {
             Ok(document) => document,
             Err(error) => return Some(format!("refused: {error}")),
@@ -106,14 +81,14 @@ fn told(decision: &Decision<'_>, key: &str) -> Value {
 
 #[test]
 fn invalid_documents() {
-    judge("invalid_documents", |case| {
+    judge("invalid_documents", &vectors("rsl.json")["invalid_documents"], |case| {
         Document::parse(text(case, "document")).ok().map(|document| format!("accepted as {document:?}"))
     });
 }
 
 #[test]
 fn robots() {
-    judge("robots", |case| {
+    judge("robots", &vectors("rsl.json")["robots"], |case| {
         let robots = RobotsTxt::parse(text(case, "robots").as_bytes());
         let found = in_robots(&robots, text(case, "token"));
         let expect: Vec<&str> =
@@ -124,7 +99,7 @@ fn robots() {
 
 #[test]
 fn challenges() {
-    judge("cap", |case| {
+    judge("cap", &vectors("rsl.json")["cap"], |case| {
         let headers = case["headers"].as_object().expect("`headers`");
         let authorization = headers
             .iter()

@@ -1,33 +1,19 @@
 //! The published cases of TDMRep, read from `testdata/vectors/tdmrep.json`: another file of that form may take its place.
 
-#![allow(clippy::disallowed_methods, reason = "tests read their data; the crate itself may not")]
-
-use std::path::Path;
+#[path = "support/vectors.rs"]
+mod support;
 
 use policy::protocol::robots::Target;
 use policy::protocol::tdmrep::{Declaration, POLICY, RESERVATION, Rules, Technique, resolve};
 use serde_json::{Value, json};
+use support::vectors;
 
-fn vectors() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors/tdmrep.json");
-    serde_json::from_slice(&std::fs::read(path).expect("the file")).expect("JSON")
-}
-
-/// Judges each case of a list: what it gives against what it expects. A case has its `id`, or its place.
+/// Judges each case of a list: what it gives against what it expects.
 fn judge(list: &str, got: impl Fn(&Value) -> Value) {
-    let vectors = vectors();
-    let cases = vectors[list].as_array().unwrap_or_else(|| panic!("{list} is a list"));
-    assert!(!cases.is_empty(), "{list} has cases");
-    let differ: Vec<String> = cases
-        .iter()
-        .enumerate()
-        .filter_map(|(index, case)| {
-            let id = case["id"].as_str().map_or_else(|| format!("{list}[{index}]"), str::to_owned);
-            let got = got(case);
-            (got != case["expect"]).then(|| format!("{id}: {got}, not {}", case["expect"]))
-        })
-        .collect();
-    assert!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), cases.len(), differ.join("\n"));
+    support::judge(list, &vectors("tdmrep.json")[list], |case| {
+        let got = got(case);
+        (got != case["expect"]).then(|| format!("{got}, not {}", case["expect"]))
+    });
 }
 
 #[test]

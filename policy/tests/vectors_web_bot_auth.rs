@@ -1,17 +1,20 @@
 //! Judges every case of `testdata/vectors/web_bot_auth.json`, whatever stands in it.
 
+#[path = "support/vectors.rs"]
+mod files;
 #[path = "support/web_bot_auth.rs"]
 mod support;
 
 use std::sync::Arc;
 
+use files::vectors;
 use policy::protocol::bot_auth::{
     DIRECTORY_MEDIA_TYPE, Fetched, HttpsUrl, Invalid, KeyDirectory, KeySource, NotCovered, Outcome,
     PaymentCover, Settings, verify,
 };
 use policy::protocol::message_signature::{Message, read_signatures};
 use serde_json::Value;
-use support::{AtHand, Stored, vectors};
+use support::{AtHand, Stored};
 
 #[test]
 fn every_case_is_judged_as_expected() {

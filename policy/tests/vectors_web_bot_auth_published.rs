@@ -1,16 +1,19 @@
 //! Judges every case of `testdata/vectors/web_bot_auth_published.json`: signatures that others have published.
 
+#[path = "support/vectors.rs"]
+mod files;
 #[path = "support/web_bot_auth.rs"]
 mod support;
 
 use std::sync::Arc;
 
+use files::vectors;
 use policy::protocol::bot_auth::{
     DIRECTORY_MEDIA_TYPE, Fetched, HttpsUrl, KeyDirectory, KeySource, Outcome, Settings, read_claims, verify,
 };
 use policy::protocol::message_signature::{Message, PublicKey, Request, Response, read_signatures};
 use serde_json::{Value, json};
-use support::{AtHand, Stored, vectors};
+use support::{AtHand, Stored};
 
 #[test]
 fn every_published_signature_holds() {

@@ -79,10 +79,3 @@ impl Keys for AtHand {
         self.agreed.iter().find(|key| key.thumbprint() == thumbprint).cloned()
     }
 }
-
-/// A file under `testdata/vectors/`, read now.
-pub fn vectors(name: &str) -> Value {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors").join(name);
-    let text = std::fs::read_to_string(&path).expect("the file of vectors");
-    serde_json::from_str(&text).expect("JSON")
-}

@@ -7,7 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # program=package, where the program tells whether the package is needed.
 test_tools=(cc=gcc "c++=g++" nginx=nginx-light wget=wget curl=curl openssl=openssl chromium=chromium prometheus=prometheus
-  promtool=prometheus shellcheck=shellcheck wrk=wrk git=git h2load=nghttp2-client strace=strace valgrind=valgrind)
+  promtool=prometheus shellcheck=shellcheck wrk=wrk git=git node=nodejs npm=npm
+  h2load=nghttp2-client strace=strace valgrind=valgrind)
 bench_tools=(nginx=nginx-light haproxy=haproxy wrk=wrk h2load=nghttp2-client openssl=openssl taskset=util-linux
   strace=strace valgrind=valgrind slowhttptest=slowhttptest testssl=testssl.sh cmake=cmake pkg-config=pkg-config)
 
@@ -48,4 +49,12 @@ if ! cmp -s "$wanted" .venv/installed.txt; then
   fi
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$wanted"
   cp "$wanted" .venv/installed.txt
+fi
+
+wanted=e2e/node/package-lock.json
+if ! cmp -s "$wanted" e2e/node/node_modules/installed.json; then
+  echo "preparing e2e/node"
+  # Nothing of what comes along has anything to run on this machine before a test runs it.
+  npm ci --prefix e2e/node --ignore-scripts --no-audit --no-fund --loglevel=error
+  cp "$wanted" e2e/node/node_modules/installed.json
 fi

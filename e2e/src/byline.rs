@@ -56,9 +56,17 @@ pub struct Said {
 
 /// Runs `byline` with these arguments to its end.
 pub fn run<I: IntoIterator<Item = S>, S: Into<OsString>>(arguments: I) -> Said {
-    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-    let output =
-        Command::new(binary()).args(&arguments).stdin(Stdio::null()).output().expect("byline starts");
+    run_with(&[], arguments)
+}
+
+/// [`run`] with these variables in its environment.
+pub fn run_with<I: IntoIterator<Item = S>, S: Into<OsString>>(
+    environment: &[(&str, &Path)],
+    arguments: I,
+) -> Said {
+    let mut command = Command::new(binary());
+    command.args(arguments.into_iter().map(Into::into)).envs(environment.iter().copied());
+    let output = command.stdin(Stdio::null()).output().expect("byline starts");
     Said {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -13,6 +13,7 @@ pub mod h2c;
 pub mod load;
 pub mod origin;
 pub mod ports;
+pub mod secure;
 pub mod tls;
 pub mod wait;
 pub mod wire;

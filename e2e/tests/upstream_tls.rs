@@ -1,57 +1,15 @@
 //! Origins behind TLS: they are who their certificate says, or they are not asked.
 
-use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use e2e::origin::ok;
+use e2e::secure::{Reply, Secure};
 use e2e::tls::{Authority, Identity};
-use e2e::wire::Reader;
 use e2e::{Byline, Origin, before, get};
-use rustls::{ServerConnection, StreamOwned};
 
 /// An origin that tells each request its own server name and Host, over TLS.
-struct TlsOrigin {
-    addr: SocketAddr,
-    asked: Arc<AtomicUsize>,
-}
-
-impl TlsOrigin {
-    fn start(identity: &Identity) -> TlsOrigin {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let addr = listener.local_addr().expect("a bound listener");
-        let (config, asked) = (identity.server(&["http/1.1"]), Arc::new(AtomicUsize::new(0)));
-        let count = asked.clone();
-        std::thread::spawn(move || {
-            for tcp in listener.incoming().flatten() {
-                let (config, count) = (config.clone(), count.clone());
-                std::thread::spawn(move || {
-                    let session = ServerConnection::new(config).expect("a server session");
-                    let mut reader = Reader::new(StreamOwned::new(session, tcp));
-                    while let Ok(Some(head)) = reader.head() {
-                        count.fetch_add(1, Ordering::SeqCst);
-                        let fields = e2e::wire::Fields::of_head(&head);
-                        let name = reader.stream.conn.server_name().unwrap_or("none").to_owned();
-                        let body = format!("{name} {}", fields.first("host").unwrap_or("none"));
-                        if reader
-                            .stream
-                            .write_all(&ok("", body))
-                            .and_then(|()| reader.stream.flush())
-                            .is_err()
-                        {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        TlsOrigin { addr, asked }
-    }
-
-    fn url(&self) -> String {
-        format!("https://localhost:{}", self.addr.port())
-    }
+fn origin(identity: &Identity) -> Secure {
+    Secure::start(identity, |asked| {
+        Reply::Bytes(ok("", format!("{} {}", asked.name, asked.fields.first("host").unwrap_or("none"))))
+    })
 }
 
 /// A process that trusts this authority alone.
@@ -62,7 +20,7 @@ fn trusting(authority: &Authority, upstream: &str) -> Byline {
 #[test]
 fn an_origin_with_a_good_certificate_is_asked() {
     let authority = Authority::new();
-    let origin = TlsOrigin::start(&authority.issue(&["localhost"]));
+    let origin = origin(&authority.issue(&["localhost"]));
     let byline = trusting(&authority, &origin.url());
     let mut client = byline.client();
     for _ in 0..3 {
@@ -74,18 +32,18 @@ fn an_origin_with_a_good_certificate_is_asked() {
 #[test]
 fn an_origin_under_another_name_is_not() {
     let authority = Authority::new();
-    let origin = TlsOrigin::start(&authority.issue(&["other.test"]));
+    let origin = origin(&authority.issue(&["other.test"]));
     let byline = trusting(&authority, &origin.url());
     assert_eq!(byline.ask(get("/", "")).status, 502);
-    assert_eq!(origin.asked.load(Ordering::SeqCst), 0);
+    assert_eq!(origin.asked(), 0);
 }
 
 #[test]
 fn an_origin_that_nobody_vouches_for_is_not() {
-    let origin = TlsOrigin::start(&Authority::new().issue(&["localhost"]));
+    let origin = origin(&Authority::new().issue(&["localhost"]));
     let byline = trusting(&Authority::new(), &origin.url());
     assert_eq!(byline.ask(get("/", "")).status, 502);
-    assert_eq!(origin.asked.load(Ordering::SeqCst), 0);
+    assert_eq!(origin.asked(), 0);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod explain;
 mod health;
+mod keys;
 mod ledger;
 mod replay;
 mod serve;
@@ -53,6 +54,8 @@ enum Command {
     Verify(verify::Args),
     /// Whether the keys that an agent publishes (Web Bot Auth) are found and can be used.
     BotAuth(bot_auth::Args),
+    /// The keys with which an agent signs its requests (Web Bot Auth): make, list and publish them.
+    Keys(keys::Args),
     /// The SQL books that are made from the ledger.
     Books(books::Args),
     /// What each operator owes and each holder is owed, for a period.
@@ -71,6 +74,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Ledger(args) => ledger::run(args),
         Command::Verify(args) => verify::run(args),
         Command::BotAuth(args) => bot_auth::run(args),
+        Command::Keys(args) => keys::run(args),
         Command::Books(args) => books::run(args),
         Command::Statement(args) => statement::run(args),
     };
@@ -78,4 +82,13 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("byline: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Seconds as people say them.
+fn days(seconds: i64) -> String {
+    match seconds {
+        ..3600 => format!("{seconds} s"),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }

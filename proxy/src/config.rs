@@ -106,6 +106,17 @@ pub(crate) struct IdentitySettings {
     pub(crate) nameserver: Option<SocketAddr>,
 }
 
+/// The agent's own key directory, served to those who verify what it signs.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyDirectorySettings {
+    /// Under which names; lower case, without ports.
+    pub(crate) hosts: Vec<String>,
+    /// Directory of the key files.
+    pub(crate) keys: PathBuf,
+    /// How long a copy may be kept.
+    pub(crate) max_age: Duration,
+}
+
 /// Everything that a start needs.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -122,6 +133,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) ledger: LedgerSettings,
     pub(crate) identity: IdentitySettings,
+    pub(crate) key_directory: Option<KeyDirectorySettings>,
 }
 
 /// What the command line says over the file.
@@ -275,6 +287,7 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
             reverse_dns: table.flag("reverse_dns", true) && !overrides.offline,
             nameserver: table.address(table.fields.string("nameserver")),
         }),
+        key_directory: key_directory(&top),
     };
     top.fields.finish();
     Config {
@@ -412,6 +425,29 @@ fn sites(top: &Table<'_, '_, '_>, overrides: &Overrides) -> Vec<Site> {
         top.report.error_help(top.fields.place, "there is no site to stand in front of", help);
     }
     sites
+}
+
+fn key_directory(top: &Table<'_, '_, '_>) -> Option<KeyDirectorySettings> {
+    let table = Table { report: top.report, fields: top.fields.table("key_directory", "`[key_directory]`")? };
+    let place = table.fields.place;
+    let hosts = table.fields.strings("hosts");
+    let keys = table
+        .fields
+        .required("keys", "write keys = \"/etc/byline/keys\", where `byline keys generate` puts them");
+    let max_age = table.duration("max_age", Duration::from_secs(3600));
+    table.fields.finish();
+    let help = "write hosts = [\"bot.example\"], the names that stand in Signature-Agent";
+    let listed = hosts.unwrap_or_default();
+    if listed.is_empty() {
+        top.report.error_help(place, "`[key_directory]` names no hosts", help);
+    }
+    for At { value, place } in &listed {
+        if value.is_empty() || value.contains(['*', '/', ':']) {
+            top.report.error_help(*place, format!("`{value}` is not the name of a host"), help);
+        }
+    }
+    let hosts = listed.into_iter().map(|at| at.value.to_ascii_lowercase()).collect();
+    Some(KeyDirectorySettings { hosts, keys: PathBuf::from(keys?.value), max_age })
 }
 
 fn trusted_proxies(top: &Table<'_, '_, '_>) -> Vec<IpNet> {

@@ -73,6 +73,9 @@ async fn admit_and_forward(
     let shared = &worker.shared;
     let (head, body) = request.into_parts();
     let target = headers::check_request(&head, &shared.options.limits)?;
+    if let Some(directory) = shared.key_server.answer(&head, &target) {
+        return Ok((RequestClass::Local, directory));
+    }
     let origin = shared.sites.origin(&target.host)?;
     if !peer.named_site.serves(origin.id) {
         return Err(FetchError::UnknownHost { host: target.host });

@@ -23,6 +23,8 @@ use crate::clients::Clients;
 use crate::config::{self, Config};
 use crate::evidence::{Identity, IdentityOptions};
 use crate::handover::{Predecessor, Successor, SuccessorError};
+use crate::key_server::KeyServer;
+use crate::keys::KeyFileError;
 use crate::listen::{self, Bound, Passed};
 use crate::memory::Memory;
 use crate::policy_file::{self, PolicyFileError};
@@ -93,6 +95,8 @@ pub(crate) enum ReloadError {
     Policy(#[from] PolicyFileError),
     #[error(transparent)]
     Certificate(#[from] TlsFileError),
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
     #[error("the policy could not be recorded in the ledger: {why}")]
     Unrecorded { why: String },
 }
@@ -177,6 +181,7 @@ pub(crate) fn start_with(
         derived,
         rollups: Rollups::new(),
         telemetry,
+        key_server: KeyServer::start(config.key_directory).context("the key directory")?,
         client_tls: upstream::client_tls()?,
         connections,
         clients: Arc::new(Clients::new(per_client, limits.requests_per_client)),
@@ -342,7 +347,9 @@ impl Process {
         for certificate in &self.certificates {
             fresh.push((certificate, certificate.read_again()?));
         }
+        let keys = self.shared.key_server.read_again()?;
         let digest = self.policy.reload(&self.shared)?;
+        self.shared.key_server.replace(keys);
         for (certificate, key) in fresh {
             certificate.replace(key);
         }

@@ -18,6 +18,7 @@ use crate::clients::Clients;
 use crate::config::{Limits, Timeouts};
 use crate::evidence::Identity;
 use crate::headers::Announce;
+use crate::key_server::KeyServer;
 use crate::memory::Memory;
 use crate::reverse::Sites;
 use crate::turns::Turns;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) derived: Arc<Derived>,
     pub(crate) rollups: Rollups,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) key_server: KeyServer,
     pub(crate) client_tls: Arc<rustls::ClientConfig>,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) clients: Arc<Clients>,

@@ -2,7 +2,6 @@
 //!
 //! The certificate is asked for at each handshake, so that a reload changes it for new connections and no other.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -16,20 +15,15 @@ use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
 use crate::config::TlsFiles;
+use crate::pem::{PemError, PemFile};
 
 mod validity;
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsFileError {
-    #[error("{path}: {source}")]
-    Unreadable {
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("{path}:{line}: {what}")]
-    Invalid { path: String, line: usize, what: String },
+    #[error(transparent)]
+    File(#[from] PemError),
     #[error("no random numbers for session tickets")]
     Tickets(#[source] Error),
 }
@@ -93,7 +87,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Reads chain and key, which must belong together; beside them, what is wrong with the time they are good for.
-fn read(files: &TlsFiles) -> Result<(CertifiedKey, Result<(), TlsFileError>), TlsFileError> {
+fn read(files: &TlsFiles) -> Result<(CertifiedKey, Result<(), PemError>), PemError> {
     let chain_file = PemFile::read(&files.certificate)?;
     let key_file = PemFile::read(&files.key)?;
     let mut chain = Vec::new();
@@ -126,51 +120,10 @@ fn read(files: &TlsFiles) -> Result<(CertifiedKey, Result<(), TlsFileError>), Tl
     Ok((certified, timely.map_err(|why| chain_file.error(first, why))))
 }
 
-/// A PEM file, as lines, so that a mistake in it has a place.
-struct PemFile {
-    path: String,
-    text: String,
-}
-
-struct Section<'f> {
-    /// Of its `-----BEGIN`, counted from 1.
-    line: usize,
-    text: &'f str,
-}
-
-impl PemFile {
-    fn read(path: &Path) -> Result<PemFile, TlsFileError> {
-        let name = path.display().to_string();
-        match crate::policy_file::read(path) {
-            Ok(source) => Ok(PemFile { path: name, text: source.text }),
-            Err(source) => Err(TlsFileError::Unreadable { path: name, source }),
-        }
-    }
-
-    fn error(&self, line: usize, what: impl ToString) -> TlsFileError {
-        TlsFileError::Invalid { path: self.path.clone(), line, what: what.to_string() }
-    }
-
-    /// The sections with such a label, each to its own end or to where the next one begins.
-    fn sections(&self, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = Section<'_>> {
-        const BEGIN: &str = "-----BEGIN ";
-        let starts: Vec<usize> = self.text.match_indices(BEGIN).map(|(at, _)| at).collect();
-        let ends: Vec<usize> = starts.iter().skip(1).copied().chain([self.text.len()]).collect();
-        starts.into_iter().zip(ends).filter_map(move |(start, end)| {
-            let text = &self.text[start..end];
-            let label = text[BEGIN.len()..].split("-----").next()?;
-            let line = self.text[..start].matches('\n').count() + 1;
-            wanted(label).then_some(Section { line, text })
-        })
-    }
-
-    fn first_line(&self, wanted: impl Fn(&str) -> bool) -> usize {
-        self.sections(wanted).next().map_or(1, |section| section.line)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn files(dir: &Path, chain: &str, key: &str) -> TlsFiles {

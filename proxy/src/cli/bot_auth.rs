@@ -11,6 +11,7 @@ use policy::protocol::bot_auth::{
 };
 use policy::protocol::message_signature::{Field, Response};
 
+use super::days;
 use crate::error::chain;
 use crate::evidence::document::{self, Reach};
 use crate::evidence::key_directory::{self, AgentKeys};
@@ -155,12 +156,4 @@ fn signers(
         headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let response = Response { status: 200, fields: &fields, trailers: &[], request: None };
     directory.signed_by(source.url.authority(), &response, &keys.document.body, now, settings)
-}
-
-fn days(seconds: i64) -> String {
-    match seconds {
-        ..3600 => format!("{seconds} s"),
-        3600..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
 }

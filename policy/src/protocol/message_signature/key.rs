@@ -111,6 +111,9 @@ pub enum KeyError {
     /// Small order, or an encoding that is not the canonical one.
     #[error("a weak key: of small order, or not encoded canonically")]
     Weak,
+    /// Not a private key to sign with.
+    #[error("not an Ed25519 key in PKCS#8: {0}")]
+    Pkcs8(String),
     /// RSA with fewer than 2,048 bits, or more than 8,192.
     #[error("an RSA key of {0} bits; 2,048 to 8,192 are accepted")]
     RsaBits(usize),

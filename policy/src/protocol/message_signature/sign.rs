@@ -56,9 +56,18 @@ pub enum SignError {
 impl SigningKey {
     /// The key of a seed of 32 bytes (RFC 8032 section 5.1.5).
     pub fn from_seed(seed: &[u8; 32]) -> Result<SigningKey, KeyError> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Member("d"))?;
+        SigningKey::of(Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Member("d"))?)
+    }
+
+    fn of(pair: Ed25519KeyPair) -> Result<SigningKey, KeyError> {
         let public: [u8; 32] = pair.public_key().as_ref().try_into().map_err(|_| KeyError::Member("x"))?;
         Ok(SigningKey { public: PublicKey::from_ed25519(&public)?, pair })
+    }
+
+    /// The key of a PKCS#8 structure (RFC 8410 section 7); if it has its public part, that must be the private one's.
+    pub fn from_pkcs8(der: &[u8]) -> Result<SigningKey, KeyError> {
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
+        SigningKey::of(pair.map_err(|why| KeyError::Pkcs8(why.to_string()))?)
     }
 
     /// The key of a JSON Web Key with its private part; the public part must be the private one's.

@@ -6,6 +6,7 @@
 
 mod draft;
 mod include;
+mod licence;
 mod lint;
 mod quantity;
 mod resolve;

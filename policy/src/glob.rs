@@ -102,6 +102,24 @@ impl PathGlob {
         &self.text
     }
 
+    /// The same pattern as RFC 9309 §2.2.3 has it, where `*` is anything and a final `$` the end; none if it says what
+    /// that cannot say: a `*` within a segment, or folders between two slashes.
+    pub(crate) fn to_robots(&self) -> Option<String> {
+        let literal = |text: &str| text.replace('$', "%24");
+        let mut pattern = literal(&self.prefix);
+        for token in &self.rest {
+            match token {
+                Token::Literal(text) => pattern.push_str(&literal(text)),
+                Token::Anything => pattern.push('*'),
+                Token::Segment | Token::Folders => return None,
+            }
+        }
+        if !matches!(self.rest.last(), Some(Token::Anything)) {
+            pattern.push('$');
+        }
+        Some(pattern)
+    }
+
     /// Whether a canonical path matches, as it is or folded: what a server that folds takes for one is one pattern.
     pub(crate) fn matches(&self, path: &str) -> bool {
         self.matches_literally(path)

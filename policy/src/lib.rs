@@ -17,6 +17,7 @@ mod explain;
 pub mod fields;
 mod glob;
 mod judge;
+mod licence;
 mod money;
 mod pattern;
 pub mod protocol;
@@ -36,6 +37,10 @@ pub use evidence::{
     is_public, weigh,
 };
 pub use explain::{Answer, Considered, Explanation, Question};
+pub use licence::{
+    Held, LICENCE_DOCUMENT_PATH, LICENCE_SERVER_PATH, Licence, LicenceServer, OnOffer, ShownFor,
+    TOKEN_SECS_MAX,
+};
 pub use money::{Currency, Money, MoneyError, decimal, divide_half_even};
 pub use protocol::crawl_price::{Offer, OfferError};
 pub use purpose::Purpose;

@@ -7,7 +7,7 @@ use crate::pattern::HostPattern;
 use crate::protocol::crawl_price::is_always_free;
 use crate::rule::{Rule, Rules};
 use crate::work::{canonical_host, canonical_path, canonical_query, other_readings};
-use crate::{AmbiguousPath, Currency, Diagnostic, Directory, Limit, Money, Work};
+use crate::{AmbiguousPath, Currency, Diagnostic, Directory, Licence, LicenceServer, Limit, Money, Work};
 
 /// Whether rules only show what they would do, or do it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -108,6 +108,8 @@ pub struct PolicySnapshot {
     /// Licence documents that the policy points to, as host and path: always free.
     pub(crate) licence_documents: Vec<String>,
     pub(crate) count_words: bool,
+    pub(crate) licences: Vec<Licence>,
+    pub(crate) licence_server: LicenceServer,
 }
 
 impl PolicySnapshot {

@@ -116,6 +116,7 @@ fn answers_read_as_they_are_written() {
             resource: "https://a.example/".to_owned(),
             permitted: false,
             reason: Some("other use".to_owned()),
+            expires: Some(1_800_000_000),
         }),
     ] {
         assert_eq!(IntrospectResponse::parse(response.to_json().as_bytes()).as_ref(), Ok(&response));

@@ -2,13 +2,14 @@
 
 use toml::de::DeTable;
 
+use super::licence::{self, LicenceDraft};
 use super::quantity::{byte_count, duration_secs};
 use crate::diagnostic::suggest;
 use crate::fields::{At, Fields, Place, Report};
 use crate::glob::PathGlob;
 use crate::pattern::{HostPattern, MediaPattern};
 use crate::rule::Rungs;
-use crate::{Assurance, Class, Mode, Purpose, Unit, Verdict};
+use crate::{Assurance, Class, LicenceServer, Mode, Purpose, Unit, Verdict};
 
 /// Items in one list of a rule, a work or a site.
 const MAX_LIST: usize = 64;
@@ -28,6 +29,8 @@ pub(crate) struct Draft {
     pub(crate) rules: Vec<RuleDraft>,
     pub(crate) crawlers: Vec<CrawlerDraft>,
     pub(crate) accounts: Vec<AccountDraft>,
+    pub(crate) licences: Vec<LicenceDraft>,
+    pub(crate) licence_server: LicenceServer,
 }
 
 pub(crate) struct SiteDraft {
@@ -113,7 +116,7 @@ pub(crate) fn read(
     if is_own {
         read_settings(report, &top, draft);
     } else {
-        for key in ["mode", "currency", "base_price", "contact", "licence", "count_words"] {
+        for key in ["mode", "currency", "base_price", "contact", "licence", "count_words", "licence_server"] {
             top.misplaced(key, "it is set in the policy itself, not in what it includes");
         }
     }
@@ -135,6 +138,9 @@ pub(crate) fn read(
     }
     for fields in top.tables("account", "`[[account]]`") {
         draft.accounts.extend(read_account(fields));
+    }
+    for fields in top.tables("licence_offer", "`[[licence_offer]]`") {
+        draft.licences.extend(licence::read_licence(report, fields));
     }
     top.finish();
     included
@@ -167,6 +173,9 @@ fn read_settings(report: &Report, top: &Fields<'_, '_>, draft: &mut Draft) {
     draft.contact = read_contact(report, top);
     draft.licence = read_licence(report, top);
     draft.count_words = top.boolean("count_words").is_some_and(|flag| flag.value);
+    if let Some(fields) = top.table("licence_server", "`[licence_server]`") {
+        draft.licence_server = licence::read_server(report, fields);
+    }
 }
 
 fn read_holder(report: &Report, fields: Fields<'_, '_>) -> Option<HolderDraft> {
@@ -474,7 +483,7 @@ pub(crate) fn is_url(text: &str) -> bool {
 }
 
 /// Identifiers of holders and operators end up in records, file names and labels.
-fn identifier(report: &Report, id: At<String>) -> Option<At<String>> {
+pub(super) fn identifier(report: &Report, id: At<String>) -> Option<At<String>> {
     let fits = (1..=64).contains(&id.value.len())
         && id.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if !fits {
@@ -484,14 +493,14 @@ fn identifier(report: &Report, id: At<String>) -> Option<At<String>> {
 }
 
 /// A list of names that are looked up later.
-fn references(report: &Report, fields: &Fields<'_, '_>, key: &'static str) -> Vec<At<String>> {
+pub(super) fn references(report: &Report, fields: &Fields<'_, '_>, key: &'static str) -> Vec<At<String>> {
     let items = fields.strings(key);
     bounded(report, fields, key, items.as_deref());
     items.unwrap_or_default()
 }
 
 /// A list of which every item is read for itself.
-fn list<T>(
+pub(super) fn list<T>(
     report: &Report,
     fields: &Fields<'_, '_>,
     key: &'static str,
@@ -525,7 +534,7 @@ fn bounded(report: &Report, fields: &Fields<'_, '_>, key: &'static str, items: O
 }
 
 /// One word out of a few.
-fn read_word<T, const N: usize>(
+pub(super) fn read_word<T, const N: usize>(
     report: &Report,
     fields: &Fields<'_, '_>,
     key: &'static str,
@@ -540,7 +549,7 @@ fn read_word<T, const N: usize>(
         .ok()
 }
 
-fn word<T, const N: usize>(
+pub(super) fn word<T, const N: usize>(
     text: &str,
     words: [&'static str; N],
     parse: impl Fn(&str) -> Option<T>,

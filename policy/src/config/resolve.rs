@@ -40,6 +40,7 @@ pub(crate) fn resolve(report: &Report, draft: Draft, mode: Option<Mode>) -> Poli
     let works = resolve_works(&names, draft.works);
     let accounts = resolve_accounts(&names, &money, draft.accounts);
     let rules = resolve_rules(&names, &money, mode, draft.rules);
+    let licences = super::licence::resolve_licences(&names, &money, draft.licences);
     let licence: Option<Arc<str>> = draft.licence.map(Arc::from);
     let licence_documents = [licence.as_ref()]
         .into_iter()
@@ -63,6 +64,8 @@ pub(crate) fn resolve(report: &Report, draft: Draft, mode: Option<Mode>) -> Poli
         contact: draft.contact.map(Arc::from),
         licence_documents,
         count_words: draft.count_words,
+        licences,
+        licence_server: draft.licence_server,
     }
 }
 
@@ -91,8 +94,8 @@ fn resolve_currency(report: &Report, written: Option<&At<String>>) -> Currency {
 }
 
 /// Amounts of a policy, all in its one currency.
-struct Amounts<'a> {
-    report: &'a Report,
+pub(super) struct Amounts<'a> {
+    pub(super) report: &'a Report,
     currency: Currency,
     base_price: Option<Money>,
     base_is_set: bool,
@@ -100,7 +103,7 @@ struct Amounts<'a> {
 
 impl Amounts<'_> {
     /// An amount, or a multiple of the base price such as `2.5x`.
-    fn price(&self, text: &At<String>) -> Option<Money> {
+    pub(super) fn price(&self, text: &At<String>) -> Option<Money> {
         match text.value.strip_suffix('x') {
             Some(factor) => self.multiple(factor, text),
             None => plain_amount(self.report, text, self.currency),
@@ -178,8 +181,8 @@ fn plain_amount(report: &Report, text: &At<String>, currency: Currency) -> Optio
 }
 
 /// What can be referred to by name.
-struct Names<'a> {
-    report: &'a Report,
+pub(super) struct Names<'a> {
+    pub(super) report: &'a Report,
     directory: &'a Directory,
     holders: Vec<Holder>,
 }
@@ -214,7 +217,7 @@ impl<'a> Names<'a> {
         None
     }
 
-    fn operator(&self, written: &At<String>) -> Option<Arc<str>> {
+    pub(super) fn operator(&self, written: &At<String>) -> Option<Arc<str>> {
         let operators = || self.directory.rows().iter().map(|row| &row.operator);
         if let Some(operator) = operators().find(|operator| ***operator == *written.value) {
             return Some(operator.clone());
@@ -270,18 +273,18 @@ impl<'a> Names<'a> {
 }
 
 /// Finds what is defined twice.
-struct Seen<'a> {
+pub(super) struct Seen<'a> {
     report: &'a Report,
     what: &'static str,
     places: HashMap<String, Place>,
 }
 
 impl<'a> Seen<'a> {
-    fn new(report: &'a Report, what: &'static str) -> Seen<'a> {
+    pub(super) fn new(report: &'a Report, what: &'static str) -> Seen<'a> {
         Seen { report, what, places: HashMap::new() }
     }
 
-    fn is_new(&mut self, name: &str, place: Place) -> bool {
+    pub(super) fn is_new(&mut self, name: &str, place: Place) -> bool {
         if let Some(first) = self.places.get(name) {
             let (line, _) = self.report.position(*first);
             let elsewhere = if first.file == place.file {

@@ -11,8 +11,8 @@ mod token;
 
 pub use challenge::{Challenge, Credentials, Declaration, ErrorParameter, Standing, Unlicensed, authorize};
 pub use token::{
-    Claims, IssueError, LicenseToken, OPERATOR_BYTES_MAX, Presentation, TOKEN_PREFIX, TokenId, TokenRefusal,
-    UsageSet, VerifyingKey, WORKS_BYTES_MAX,
+    ANYBODY, Claims, IssueError, IssuingKey, LicenseToken, OPERATOR_BYTES_MAX, Presentation, TOKEN_PREFIX,
+    TokenId, TokenRefusal, UsageSet, VerifyingKey, WORKS_BYTES_MAX,
 };
 
 /// The scheme of `Authorization` and `WWW-Authenticate`; read in any case (RFC 9110 §11.1).

@@ -38,6 +38,8 @@ pub use vocabulary::{
     Warranty,
 };
 
+pub(crate) use value::{is_http_url, same_origin, split_origin};
+
 use super::robots::{Pattern, Target};
 
 /// The namespace of RSL 1.x (§1): 0.9 had the same.

@@ -44,13 +44,13 @@ impl<'a> Credentials<'a> {
 pub enum Standing {
     /// Good for this.
     Good,
-    /// Unknown, altered, revoked, or for somebody or something else.
+    /// Unknown, altered, revoked, or somebody else's.
     Invalid,
     /// Its time is over, or has not come.
     Expired,
     /// Good, but what it owes has not been paid.
     Unpaid,
-    /// Good, but its licence does not permit this use.
+    /// Good, but its licence does not permit this use of this work.
     NotPermitted,
     /// Its server could not be asked, or its answer could not be read.
     Unknown,

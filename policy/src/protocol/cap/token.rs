@@ -31,6 +31,8 @@ use crate::protocol::rsl::{UsageClass, covers_url};
 pub const TOKEN_PREFIX: &str = "bl1.";
 /// Bytes of an operator's id.
 pub const OPERATOR_BYTES_MAX: usize = 255;
+/// The operator of a token that is nobody's in particular: good in anybody's hands, for what anybody may have.
+pub const ANYBODY: &str = "*";
 /// Bytes of the works' pattern.
 pub const WORKS_BYTES_MAX: usize = 2_048;
 
@@ -45,6 +47,16 @@ const TOKEN_CHARACTERS_MAX: usize = 4_096;
 /// A token's id: random, 16 bytes, the issuer's to choose.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenId(pub [u8; 16]);
+
+impl TokenId {
+    /// Reads 32 hex digits, as they are written.
+    pub fn parse(text: &str) -> Option<TokenId> {
+        let digits = text.as_bytes();
+        let is_id =
+            digits.len() == 32 && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        is_id.then(|| TokenId(u128::from_str_radix(text, 16).unwrap_or_default().to_be_bytes()))
+    }
+}
 
 /// 32 hex digits.
 impl fmt::Display for TokenId {
@@ -112,7 +124,7 @@ impl fmt::Debug for UsageSet {
 pub struct Claims {
     /// By which it is revoked.
     pub id: TokenId,
-    /// Whose it is: the operator's id in the registry.
+    /// Whose it is: the operator's id in the registry, or [`ANYBODY`].
     pub operator: String,
     /// Which works: `https://` or `http://`, host as canonical URLs have it, and a path pattern of RFC 9309.
     pub works: String,
@@ -224,6 +236,40 @@ impl VerifyingKey {
     }
 }
 
+/// A key that tokens are signed with.
+pub struct IssuingKey {
+    pair: Ed25519KeyPair,
+    public: VerifyingKey,
+}
+
+impl IssuingKey {
+    /// The key in a PKCS#8 document (RFC 8410), with or without its public half; none if it holds no key of Ed25519.
+    pub fn from_pkcs8(der: &[u8]) -> Option<IssuingKey> {
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok()?;
+        Some(IssuingKey { public: VerifyingKey::of(&pair), pair })
+    }
+
+    /// Its public half.
+    pub fn verifying_key(&self) -> VerifyingKey {
+        self.public
+    }
+
+    /// [`LicenseToken::issue`] with this key.
+    ///
+    /// # Errors
+    /// Claims that no token may have.
+    pub fn issue(&self, claims: &Claims) -> Result<String, IssueError> {
+        LicenseToken::issue(claims, &self.pair)
+    }
+}
+
+/// Names the key; its private part is never shown.
+impl fmt::Debug for IssuingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuingKey").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
 /// A token whose signature is right: what it says was said by one of our keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LicenseToken {
@@ -297,7 +343,7 @@ impl LicenseToken {
         if let Some(expires) = claims.expires.filter(|expires| shown.now >= *expires) {
             return Err(TokenRefusal::Expired { expires });
         }
-        if shown.operator != claims.operator {
+        if claims.operator != ANYBODY && shown.operator != claims.operator {
             return Err(TokenRefusal::OtherOperator);
         }
         if !covers_url(&claims.works, shown.url) {
@@ -307,6 +353,15 @@ impl LicenseToken {
             return Err(TokenRefusal::OtherUsage);
         }
         Ok(())
+    }
+
+    /// Reads what a token says, whoever signed it: to name it, never to believe it.
+    pub fn read_unverified(token: &str) -> Option<Claims> {
+        let payload = token.strip_prefix(TOKEN_PREFIX)?.split_once('.')?.0;
+        if token.len() > TOKEN_CHARACTERS_MAX {
+            return None;
+        }
+        parse(&URL_SAFE_NO_PAD.decode(payload).ok()?).map(|(claims, _)| claims)
     }
 
     /// [`LicenseToken::open`] and [`LicenseToken::check`].

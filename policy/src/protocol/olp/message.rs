@@ -210,6 +210,8 @@ pub struct Introspection {
     pub permitted: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// Until when the token is good, seconds since 1970 (`exp`, RFC 7662 §2.2), if the server says.
+    pub expires: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -225,6 +227,8 @@ struct RawIntrospection {
     permitted: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exp: Option<u64>,
 }
 
 impl IntrospectResponse {
@@ -242,6 +246,7 @@ impl IntrospectResponse {
             resource: raw.resource.unwrap_or_default(),
             permitted: raw.permitted.unwrap_or(false),
             reason: raw.reason,
+            expires: raw.exp,
         }))
     }
 
@@ -255,6 +260,7 @@ impl IntrospectResponse {
                 resource: None,
                 permitted: None,
                 reason: None,
+                exp: None,
             },
             IntrospectResponse::Active(active) => RawIntrospection {
                 active: true,
@@ -263,6 +269,7 @@ impl IntrospectResponse {
                 resource: Some(active.resource.clone()),
                 permitted: Some(active.permitted),
                 reason: active.reason.clone(),
+                exp: active.expires,
             },
         };
         to_json(&raw)

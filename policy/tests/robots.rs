@@ -5,7 +5,14 @@ use policy::protocol::robots::{
     without_additions,
 };
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngSeed, TestRunner};
+use serde_json::json;
+use support::oracle::Oracle;
+
+mod support {
+    pub mod oracle;
+}
 
 fn allowed(text: &str, token: &str, path: &str) -> bool {
     RobotsTxt::parse(text.as_bytes()).agent(token).decide(&Target::new(path)).is_allowed
@@ -201,6 +208,38 @@ proptest! {
             prop_assert_eq!(allowed(&file, token, &path), theirs, "{} {} in\n{}", token, path, file);
         }
     }
+}
+
+/// `protego` (PyPI), which Scrapy asks. Known differences, left out here:
+/// - It takes whole user agents, and a group for whoever has its name at the beginning of a word: `beta` is for `beta-bot`, too.
+///   RFC 9309 §2.2.1 compares product tokens as a whole.
+/// - Lines that it does not know (`License:`, `Content-Usage:`, an empty key) part agents from their rules. The RFC has it
+///   that other lines do not (§2.2.4).
+/// - `?` is three octets to it, since it compares patterns after it has encoded them. So the patterns here have none.
+/// - It knows `index.html`, typing errors and missing colons (files here have none).
+#[test]
+fn as_protego_reads_them() {
+    let mut oracle = Oracle::python("robots.py");
+    let mut runner = TestRunner::new(cases(3_000));
+    let files = (file(), path());
+    let mut counts = [0, 0];
+    for _ in 0..3_000 {
+        let (file, path) = files.new_tree(&mut runner).expect("a file").current();
+        let file = file.replace('?', "c");
+        let known = |line: &&str| !["License", "Content-Usage", ": "].iter().any(|key| line.starts_with(key));
+        let without_others: String = file.split_inclusive('\n').filter(known).collect();
+        let url = format!("https://site.example{path}");
+        let theirs = oracle.ask(&json!({ "file": without_others, "agents": TOKENS, "url": url }));
+        let names_beta = RobotsTxt::parse(file.as_bytes()).names("beta");
+        for (index, token) in TOKENS.iter().enumerate() {
+            if *token != "beta-bot" || !names_beta {
+                let ours = allowed(&file, token, &path);
+                assert_eq!(json!(ours), theirs["allowed"][index], "{token} {path} in\n{file}");
+                counts[usize::from(ours)] += 1;
+            }
+        }
+    }
+    assert!(counts.iter().all(|count| *count > 500), "{counts:?}");
 }
 
 /// The same place in several spellings.

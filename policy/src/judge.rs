@@ -31,6 +31,11 @@ impl Quote {
         Quote { least, most, told, is_open: charge.origin_price }
     }
 
+    /// Whether the response may still change it.
+    pub(crate) fn is_range(self) -> bool {
+        self.is_open || self.least != self.most
+    }
+
     /// When the response head is known.
     pub(crate) fn of_response(charge: &Charge, content_length: Option<u64>) -> Quote {
         let amount = charge.most(content_length);

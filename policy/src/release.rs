@@ -85,6 +85,14 @@ pub fn release(
         }
         return Release::Deliver(terms);
     }
+    // What a request would have been refused for, it would have been refused for first: where price or quantity come with the
+    // response, a response that turns out to be cheap would never have come.
+    let refused_first = match &rule.charge {
+        Some(charge) if !rule.is_enforced() && Quote::of_request(charge).is_range() => {
+            weigh(&case, |_| true).err().map(|(_, objection)| objection.status())
+        }
+        _ => None,
+    };
     // A stream of events has no end and no version: there is nothing in it to sell.
     let billed = matches!(head.status, 200 | 206) && !head.is_event_stream();
     let charge = match rule.charge.as_ref().filter(|_| billed).map(|charge| charge.at(head.origin_price)) {
@@ -96,7 +104,7 @@ pub fn release(
                 return Release::Refuse(case.refusal(rule, &objection));
             }
             terms.charge = Some(charge);
-            terms.would_refuse = Some(objection.status());
+            terms.would_refuse = refused_first.or(Some(objection.status()));
             return Release::Deliver(terms);
         }
     };
@@ -108,11 +116,12 @@ pub fn release(
         Ok(agreed) => {
             terms.charge = charge;
             terms.owed = rule.is_enforced() && agreed.is_some();
+            terms.would_refuse = refused_first;
         }
         Err(objection) if rule.is_enforced() => return Release::Refuse(case.refusal(rule, &objection)),
         Err(objection) => {
             terms.charge = charge;
-            terms.would_refuse = Some(objection.status());
+            terms.would_refuse = refused_first.or(Some(objection.status()));
         }
     }
     Release::Deliver(terms)

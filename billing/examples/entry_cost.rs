@@ -128,6 +128,8 @@ fn record(number: usize) -> UsageRecord<Text> {
         policy: Text::Shared(format!("sha256:{:064x}", 7).into()),
         rule: "training pays".into(),
         verdict: "charge".into(),
+        authorisation: None,
+        settlement: None,
         would_refuse: None,
         status: 200,
         outcome: Outcome::Complete,

@@ -81,6 +81,8 @@ fn record(number: u64, time_micros: i64) -> UsageRecord {
         policy: format!("sha256:{}", "0".repeat(64)),
         rule: "training pays".into(),
         verdict: "charge".into(),
+        authorisation: None,
+        settlement: None,
         would_refuse: None,
         status: 200,
         outcome: Outcome::Complete,

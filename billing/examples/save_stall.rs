@@ -82,6 +82,8 @@ fn record(number: usize) -> UsageRecord {
         policy: "sha256:00".into(),
         rule: "training pays".into(),
         verdict: "charge".into(),
+        authorisation: None,
+        settlement: None,
         would_refuse: None,
         status: 200,
         outcome: Outcome::Complete,

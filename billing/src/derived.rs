@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | balance owed | nothing: its ceiling is held ([`crate::account::Hold`]) | the amount is added |
 //! | repeat key | taken tentatively at close ([`Derived::close`]) | becomes durable; the tentative one goes |
+//! | what is good once | taken by one fetch ([`Derived::spend`]) | spent, if the fetch cost something |
 //! | budget of requests, bytes | counted in flight ([`crate::account::InFlight`]) | counted for good |
 //! | totals | nothing | added |
 //! | fetches without an entry | counted ([`Derived::unmetered`]) | nothing: whoever makes the `gap` entry took them out |
@@ -17,8 +18,8 @@
 //!
 //! # The saved state
 //!
-//! `BYLD`, a version (`u64`, little-endian as all numbers), a block each of balances and budgets, repeat keys and totals
-//! (length before), then SHA-256 of all that. A state of another version or with a wrong sum is refused whole; the
+//! `BYLD`, a version (`u64`, little-endian as all numbers), a block each of balances and budgets, repeat keys, what is spent,
+//! and totals (length before), then SHA-256 of all that. A state of another version or with a wrong sum is refused whole; the
 //! ledger then shows every entry again.
 
 mod codec;
@@ -34,6 +35,7 @@ use ring::digest;
 use crate::account::Accounts;
 use crate::rate::rate_record;
 use crate::repeat::{Repeats, Version};
+use crate::spent::{SpendError, SpendKey, Spending, Spent};
 pub(crate) use codec::{BROKEN, Reader, Writer};
 use totals::Totals;
 
@@ -42,6 +44,7 @@ pub struct Derived {
     source: String,
     accounts: Arc<Accounts>,
     repeats: Repeats,
+    spent: Arc<Spent>,
     totals: Mutex<Seen>,
     passed: Mutex<Passed>,
 }
@@ -98,6 +101,7 @@ impl Derived {
             source: source.to_owned(),
             accounts: Arc::default(),
             repeats: Repeats::new(),
+            spent: Arc::default(),
             totals: Mutex::default(),
             passed: Mutex::default(),
         })
@@ -106,6 +110,12 @@ impl Derived {
     /// The accounts.
     pub fn accounts(&self) -> &Arc<Accounts> {
         &self.accounts
+    }
+
+    /// Takes what a fetch is paid with and what is good once: of all fetches that come with it, one gets it. `now` is in
+    /// Unix seconds. See [`crate::spent`].
+    pub fn spend(&self, key: SpendKey, now: i64) -> Result<Spending, SpendError> {
+        self.spent.spend(key, now)
     }
 
     /// Rates a record that is complete but for `repeat`, `quantity`, `quote_nano` and `amount_nano`, and fills these in.
@@ -213,6 +223,7 @@ impl Derived {
         version: Option<&Version>,
     ) {
         self.accounts.committed(record);
+        self.spent.committed(record);
         if let Some(version) = version {
             self.repeats.insert_durable(version, !record.repeat && record.quote_nano > 0);
         }
@@ -248,6 +259,9 @@ impl Derived {
         self.accounts.save(&mut accounts);
         out.block(|bytes| bytes.append(&mut accounts.out));
         out.block(|bytes| self.repeats.save(bytes));
+        let mut spent = Writer::default();
+        self.spent.save(&mut spent);
+        out.block(|bytes| bytes.append(&mut spent.out));
         let mut totals = Writer::default();
         {
             let seen = lock(&self.totals);
@@ -282,6 +296,7 @@ impl Derived {
         }
         let accounts = Accounts::restored(&mut Reader { rest: blocks.block()? })?;
         let repeats = Repeats::restore(blocks.block()?)?;
+        let spent = Spent::restored(&mut Reader { rest: blocks.block()? })?;
         let mut totals = Reader { rest: blocks.block()? };
         let unreadable = totals.u64()?;
         let any = totals.u64()? == 1;
@@ -289,6 +304,7 @@ impl Derived {
         let seen = Seen { totals: Totals::restore(&mut totals)?, last: any.then_some(last), unreadable };
         self.accounts.take_up(accounts);
         self.repeats.take_up(repeats);
+        self.spent.take_up(spent);
         *lock(&self.totals) = seen;
         Ok(())
     }
@@ -332,7 +348,7 @@ impl Derived {
 const UNRECORDED: &str = "more came at once than could be recorded, or the policy was not recorded yet";
 
 const MAGIC: &[u8] = b"BYLD";
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

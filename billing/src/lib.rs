@@ -6,4 +6,5 @@ pub mod derived;
 pub mod rate;
 pub mod repeat;
 pub mod replay;
+pub mod spent;
 pub mod statement;

@@ -31,6 +31,8 @@ fn record(url: &str, seconds: i64) -> UsageRecord {
         policy: "sha256:00".into(),
         rule: "training pays".into(),
         verdict: "charge".into(),
+        authorisation: None,
+        settlement: None,
         would_refuse: None,
         status: 200,
         outcome: Outcome::Complete,

@@ -100,6 +100,8 @@ fn record(fetch: &Fetch, seconds: i64, number: usize) -> UsageRecord {
         policy: "sha256:00".into(),
         rule: "training pays".into(),
         verdict: "charge".into(),
+        authorisation: None,
+        settlement: None,
         would_refuse: None,
         status: match (fetch.outcome, fetch.slice) {
             (Outcome::NotModified, _) => 304,

@@ -38,6 +38,9 @@ pub struct UsageRecord<S = String> {
     pub assurance: S,
     /// What the rung rests on: `none`, `range <source>`, `reverse-dns <name>`, `contradicted <by>`.
     pub evidence: S,
+    /// What this fetch was paid with and what is good once: 64 hex digits that name a signature or a payment, and the Unix
+    /// second from which nobody takes it any more.
+    pub authorisation: Option<S>,
 
     /// Request method.
     pub method: S,
@@ -98,6 +101,8 @@ pub struct UsageRecord<S = String> {
     pub quote_nano: i64,
     /// What is owed for it: the quote, or 0.
     pub amount_nano: i64,
+    /// How the amount was paid before the delivery: the way, and its reference. Absent where it goes on the operator's account.
+    pub settlement: Option<S>,
 }
 
 /// Exact sums of fetches that are not worth an entry each (event type `ai.usage.rollup.v1`): refusals, and claimed
@@ -221,6 +226,7 @@ impl<S: Deref<Target = str>> UsageRecord<S> {
     fn write(&self, data: &mut Object<'_>) {
         data.decimal("amount_nano", self.amount_nano);
         data.text("assurance", &self.assurance, limit::WORD);
+        data.text_if("authorisation", self.authorisation.as_deref(), limit::WORD);
         data.number("bytes", self.bytes);
         data.text("ccy", &self.currency, limit::WORD);
         data.text_if("content_range", self.content_range.as_deref(), limit::NAME);
@@ -244,6 +250,7 @@ impl<S: Deref<Target = str>> UsageRecord<S> {
         data.decimal("quote_nano", self.quote_nano);
         data.flag("repeat", self.repeat);
         data.text("rule", &self.rule, limit::NAME);
+        data.text_if("settlement", self.settlement.as_deref(), limit::NAME);
         data.number("status", u64::from(self.status));
         data.text_if("unit", self.unit.as_deref(), limit::WORD);
         data.text("url", &self.url, limit::URL);
@@ -282,6 +289,7 @@ impl UsageRecord {
             purpose: data.purpose,
             assurance: data.assurance,
             evidence: data.evidence,
+            authorisation: data.authorisation,
             method: data.method,
             url: data.url,
             work: data.work,
@@ -310,6 +318,7 @@ impl UsageRecord {
             owed: data.owed,
             quote_nano: data.quote_nano.0,
             amount_nano: data.amount_nano.0,
+            settlement: data.settlement,
         })
     }
 }
@@ -345,6 +354,7 @@ impl<'a> UsageRecord<Cow<'a, str>> {
         }
         let amount_nano = entry::decimal(&event.text()?)?;
         let assurance = field!("assurance" text);
+        let authorisation = field!("authorisation" text?);
         let bytes = field!("bytes" number);
         let currency = field!("ccy" text);
         let content_range = field!("content_range" text?);
@@ -368,6 +378,7 @@ impl<'a> UsageRecord<Cow<'a, str>> {
         let quote_nano = entry::decimal(&field!("quote_nano" text))?;
         let repeat = field!("repeat" flag);
         let rule = field!("rule" text);
+        let settlement = field!("settlement" text?);
         let status = u16::try_from(field!("status" number)).ok()?;
         let unit = field!("unit" text?);
         let url = field!("url" text);
@@ -393,6 +404,7 @@ impl<'a> UsageRecord<Cow<'a, str>> {
             purpose,
             assurance,
             evidence,
+            authorisation,
             method,
             url,
             work,
@@ -421,6 +433,7 @@ impl<'a> UsageRecord<Cow<'a, str>> {
             owed,
             quote_nano,
             amount_nano,
+            settlement,
         })
     }
 }
@@ -437,6 +450,7 @@ impl<S> UsageRecord<S> {
             purpose: to(self.purpose),
             assurance: to(self.assurance),
             evidence: to(self.evidence),
+            authorisation: self.authorisation.map(&to),
             method: to(self.method),
             url: to(self.url),
             work: to(self.work),
@@ -465,6 +479,7 @@ impl<S> UsageRecord<S> {
             owed: self.owed,
             quote_nano: self.quote_nano,
             amount_nano: self.amount_nano,
+            settlement: self.settlement.map(&to),
         }
     }
 }
@@ -474,6 +489,7 @@ impl<S> UsageRecord<S> {
 struct FetchData {
     amount_nano: entry::Decimal<i64>,
     assurance: String,
+    authorisation: Option<String>,
     bytes: u64,
     ccy: String,
     content_range: Option<String>,
@@ -498,6 +514,7 @@ struct FetchData {
     quote_nano: entry::Decimal<i64>,
     repeat: bool,
     rule: String,
+    settlement: Option<String>,
     status: u16,
     unit: Option<String>,
     url: String,
@@ -622,6 +639,8 @@ mod tests {
             policy: "sha256:00".into(),
             rule: "training pays".into(),
             verdict: "charge".into(),
+            authorisation: None,
+            settlement: None,
             would_refuse: None,
             status: 200,
             outcome: Outcome::Complete,
@@ -649,6 +668,8 @@ mod tests {
         UsageRecord {
             holder: Some("example-press".into()),
             licence: Some("https://example.org/licence".into()),
+            authorisation: Some("00 1".into()),
+            settlement: Some("x402 eip155:8453 0x00".into()),
             would_refuse: Some(402),
             declared_bytes: Some(7),
             digest: Some("sha-256=:x:".into()),

@@ -25,6 +25,8 @@ fn example() -> UsageRecord {
         policy: "sha256:00".into(),
         rule: "training pays".into(),
         verdict: "charge".into(),
+        authorisation: None,
+        settlement: None,
         would_refuse: None,
         status: 200,
         outcome: Outcome::Complete,
@@ -76,6 +78,8 @@ fn every_field_is_documented() {
     record.words_capped = true;
     record.max_nano = Some(1);
     record.would_refuse = Some(402);
+    record.authorisation = Some("00 1".into());
+    record.settlement = Some("x402 eip155:8453 0x00".into());
     let documentation = include_str!("../../docs/record-v1.md");
     let mut keys = Vec::new();
     for bytes in [record.encode(), rollup().encode(), gap().encode(), start().encode(), part("x").encode()] {
@@ -120,6 +124,8 @@ fn texts_that_are_too_long_are_cut_and_the_entry_always_fits() {
         &mut record.content_range,
         &mut record.content_type,
         &mut record.unit,
+        &mut record.authorisation,
+        &mut record.settlement,
     ] {
         *field = Some(text());
     }
@@ -287,7 +293,7 @@ prop_compose! {
 prop_compose! {
     fn records()(
         (texts, url) in texts(),
-        optional in proptest::collection::vec(option::of("\\PC{0,20}"), 7),
+        optional in proptest::collection::vec(option::of("\\PC{0,20}"), 9),
         numbers in proptest::collection::vec(0u64..(1 << 53), 2),
         quantity in any::<u64>(),
         (declared_bytes, words) in (option::of(0u64..(1 << 53)), option::of(0u64..(1 << 53))),
@@ -304,7 +310,7 @@ prop_compose! {
         let mut option = || optional.next().unwrap();
         UsageRecord {
             id: text(), source: text(), time_micros, crawler: text(), operator: text(), purpose: text(),
-            assurance: text(), evidence: text(), method: text(), url, work: text(), holder: option(),
+            assurance: text(), evidence: text(), authorisation: option(), settlement: option(), method: text(), url, work: text(), holder: option(),
             licence: option(), policy: text(), rule: text(), verdict: text(), would_refuse, status,
             outcome: Outcome::ALL[outcome], bytes: numbers[0], declared_bytes, digest: option(), etag: option(),
             content_range: option(), content_type: option(), words, words_capped, currency: text(),

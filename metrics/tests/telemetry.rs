@@ -37,6 +37,8 @@ fn record(crawler: &str) -> UsageRecord {
         policy: "sha256:00".into(),
         rule: "default".into(),
         verdict: "charge".into(),
+        authorisation: None,
+        settlement: None,
         would_refuse: None,
         status: 200,
         outcome: Outcome::Complete,

@@ -322,6 +322,8 @@ mod tests {
             policy: word(),
             rule: word(),
             verdict: "allow".into(),
+            authorisation: None,
+            settlement: None,
             would_refuse: None,
             status: 200,
             outcome: Outcome::Complete,

@@ -37,6 +37,8 @@ fn record(number: u32, amount_nano: i64) -> UsageRecord {
         policy: "sha256:00".into(),
         rule: "training pays".into(),
         verdict: "charge".into(),
+        authorisation: None,
+        settlement: None,
         would_refuse: None,
         status: 200,
         outcome: Outcome::Complete,

@@ -31,6 +31,8 @@ pub(crate) fn record(n: u64) -> UsageRecord {
         policy: "sha256:00".into(),
         rule: "training pays".into(),
         verdict: if unit.is_some() { "charge" } else { "allow" }.into(),
+        authorisation: None,
+        settlement: None,
         would_refuse: None,
         status: if n.is_multiple_of(11) { 404 } else { 200 },
         outcome: if n.is_multiple_of(7) { Outcome::Aborted } else { Outcome::Complete },

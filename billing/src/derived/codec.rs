@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
         self.take(N).map(|bytes| bytes.try_into().expect("as many as asked for"))
     }
 

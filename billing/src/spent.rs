@@ -98,12 +98,7 @@ struct Keys {
 
 impl Default for Keys {
     fn default() -> Keys {
-        Keys {
-            taken: HashSet::new(),
-            spent: HashMap::new(),
-            order: BTreeSet::new(),
-            horizon: i64::MIN,
-        }
+        Keys { taken: HashSet::new(), spent: HashMap::new(), order: BTreeSet::new(), horizon: i64::MIN }
     }
 }
 
@@ -285,7 +280,11 @@ mod tests {
         assert!(spent.spend(key(3, 300), 100).is_ok());
         assert_eq!(spent.len(), 1, "the first is forgotten, the other is not");
         assert_eq!(spent.spend(key(1, 100), 50).err(), Some(SpendError::Spent), "the clock went back");
-        assert_eq!(spent.spend(key(4, 100), 50).err(), Some(SpendError::Spent), "nobody knows about it any more");
+        assert_eq!(
+            spent.spend(key(4, 100), 50).err(),
+            Some(SpendError::Spent),
+            "nobody knows about it any more"
+        );
         assert!(spent.spend(key(4, 101), 50).is_ok());
         let mut saved = Writer::default();
         spent.save(&mut saved);

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use billing::account::Accounts;
 use billing::derived::{Derived, LedgerObserver};
 use billing::repeat::{KEYS_MAX, REDELIVERY_SECS};
+use billing::spent::{SpendError, SpendKey};
 use ledger::Observer as _;
 use metrics::{Entry, Gap, Outcome, Rollup, UsageRecord};
 use policy::{Currency, Limit, Money, PolicySnapshot, Source, Standing as _};
@@ -623,4 +624,33 @@ fn accounts_are_shared_by_threads() {
     assert_eq!(accounts.held("example-labs", Currency::USD), 0);
     let policy = PolicySnapshot::observe_only();
     assert_eq!(accounts.standing(&policy, NOW).exhausted(&limit(1), "example-labs"), None);
+}
+
+#[test]
+fn what_paid_for_a_fetch_pays_for_no_other_after_a_restart() {
+    let key = |number: u8| SpendKey { digest: [number; 32], until: 2_000 };
+    let paid_with = |number: u8| {
+        let authorisation = Some(key(number).to_string());
+        UsageRecord { authorisation, ..record(&format!("https://example.org/{number}"), 1_000) }
+    };
+    let derived = Derived::new("//example.org/ledger");
+    let spending = derived.spend(key(1), 1_000).expect("it is new");
+    let mut paid = paid_with(1);
+    let closing = derived.close(&mut paid, 0);
+    assert!(paid.amount_nano > 0);
+    derived.observe(0, &paid.encode());
+    let _ = closing;
+    drop(spending);
+    assert_eq!(derived.spend(key(1), 1_000).err(), Some(SpendError::Spent));
+
+    // What cost nothing used nothing up.
+    derived.observe(1, &UsageRecord { amount_nano: 0, ..paid_with(2) }.encode());
+    assert!(derived.spend(key(2), 1_000).is_ok());
+
+    let restored = Derived::new("//example.org/ledger");
+    restored.restore(&derived.save()).expect("what was saved");
+    assert_eq!(restored.spend(key(1), 1_000).err(), Some(SpendError::Spent));
+    let replayed = Derived::new("//example.org/ledger");
+    replayed.observe(0, &paid.encode());
+    assert_eq!(replayed.spend(key(1), 1_000).err(), Some(SpendError::Spent));
 }

@@ -24,8 +24,8 @@ pub use outcome::Outcome;
 pub use record::{RecordError, Rollup, UsageRecord};
 pub use rollup::{RolledFetch, Rollups};
 pub use telemetry::{
-    Counted, LedgerFigures, LedgerState, Limit, Lookup, RequestClass, Telemetry, UnmeteredReason,
-    UpstreamFailure,
+    Counted, LedgerFigures, LedgerState, Limit, Lookup, RequestClass, SignatureVerdict, Telemetry,
+    UnmeteredReason, UpstreamFailure,
 };
 pub use text::Text;
 pub use time::{month_of, month_text};

@@ -71,6 +71,9 @@ metrics! {
 
     RANGE_LIST_AGE = "byline_range_list_age_seconds", ["list"],
         "Age of the last good copy of a published address list; NaN if there is none.";
+    AGENT_KEYS_AGE = "byline_agent_keys_age_seconds", ["agent"],
+        "Age of the last good copy of the keys of a crawler that signs; NaN if there is none.";
+    SIGNATURES = "byline_signatures_total", ["verdict"], "Signed requests of AI crawlers, by what their signatures proved.";
     LOOKUPS = "byline_reverse_dns_lookups_total", ["result"], "Reverse DNS look-ups of crawlers' addresses.";
 
     HELD_BYTES = "byline_held_buffer_bytes", [], "Body bytes that wait for the ledger before they leave.";

@@ -36,7 +36,8 @@ pub struct UsageRecord<S = String> {
     pub purpose: S,
     /// The rung: `claimed`, `network`, `signed`, `licensed`.
     pub assurance: S,
-    /// What the rung rests on: `none`, `range <source>`, `reverse-dns <name>`, `contradicted <by>`.
+    /// What the rung rests on: `none`, `range <source>`, `reverse-dns <name>`, `signature <agent> <keyid>`,
+    /// `contradicted <by>`.
     pub evidence: S,
     /// What this fetch was paid with and what is good once: 64 hex digits that name a signature or a payment, and the Unix
     /// second from which nobody takes it any more.

@@ -107,6 +107,17 @@ pub enum Lookup {
     Failed,
 }
 
+/// What a request's signature proved.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SignatureVerdict {
+    /// Who sent it.
+    Verified,
+    /// Nothing: it does not hold.
+    Invalid,
+    /// Nothing: its agent is none of the crawler's, or the keys could not be had.
+    Unverified,
+}
+
 /// The ledger in figures, as a scrape shows them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LedgerFigures {
@@ -161,6 +172,8 @@ pub struct Telemetry {
     rollups: IntCounter,
     lookups: Vec<IntCounter>,
     range_list_age: GaugeVec,
+    agent_keys_age: GaugeVec,
+    signatures: Vec<IntCounter>,
     held_bytes: IntGauge,
     ledger: LedgerSeries,
     per_crawler: PerCrawler,
@@ -261,6 +274,8 @@ impl Telemetry {
             rollups: make.counter(&names::ROLLUPS),
             lookups: make.each(&names::LOOKUPS, &Lookup::ALL),
             range_list_age: make.gauges(&names::RANGE_LIST_AGE),
+            agent_keys_age: make.gauges(&names::AGENT_KEYS_AGE),
+            signatures: make.each(&names::SIGNATURES, &SignatureVerdict::ALL),
             held_bytes: make.gauge(&names::HELD_BYTES),
             ledger: LedgerSeries::new(&make),
             per_crawler: PerCrawler {
@@ -442,6 +457,11 @@ impl Telemetry {
         self.lookups[lookup as usize].inc();
     }
 
+    /// A signed request was judged.
+    pub fn signature(&self, verdict: SignatureVerdict) {
+        self.signatures[verdict as usize].inc();
+    }
+
     /// Bytes held back for an acknowledgement, at this moment.
     pub fn held_bytes(&self, bytes: u64) {
         self.held_bytes.set(gauge_value(bytes));
@@ -472,6 +492,12 @@ impl Telemetry {
     pub fn list_age(&self, list: &str, age: Option<Duration>) {
         let seconds = age.map_or(f64::NAN, |age| age.as_secs_f64());
         self.range_list_age.with_label_values(&[list]).set(seconds);
+    }
+
+    /// The age of an agent's keys; `None` if there are none. Agents come from the configuration.
+    pub fn agent_keys_age(&self, agent: &str, age: Option<Duration>) {
+        let seconds = age.map_or(f64::NAN, |age| age.as_secs_f64());
+        self.agent_keys_age.with_label_values(&[agent]).set(seconds);
     }
 
     /// The text exposition format, version 0.0.4.
@@ -653,6 +679,7 @@ labels!(
     TimedOut = "timed-out",
     Failed = "failed"
 );
+labels!(SignatureVerdict, 3, Verified = "verified", Invalid = "invalid", Unverified = "unverified");
 
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const VERDICTS: [&str; 3] = ["allow", "deny", "charge"];

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use metrics::{
-    LedgerFigures, LedgerState, Lookup, Outcome, RequestClass, Telemetry, UnmeteredReason, UpstreamFailure,
-    UsageRecord, names,
+    LedgerFigures, LedgerState, Lookup, Outcome, RequestClass, SignatureVerdict, Telemetry, UnmeteredReason,
+    UpstreamFailure, UsageRecord, names,
 };
 use policy::{PolicySnapshot, RefusalKind};
 
@@ -16,6 +16,7 @@ fn telemetry() -> Telemetry {
     telemetry.policy_active(&PolicySnapshot::observe_only());
     telemetry.list_age("https://example.com/bot.json", Some(Duration::from_secs(60)));
     telemetry.list_age("https://example.com/lost.json", None);
+    telemetry.agent_keys_age("https://bot.example/keys.json", None);
     telemetry
 }
 
@@ -100,6 +101,9 @@ fn traffic(telemetry: &Telemetry, name: &str) {
     }
     for lookup in Lookup::ALL {
         telemetry.looked_up(lookup);
+    }
+    for verdict in SignatureVerdict::ALL {
+        telemetry.signature(verdict);
     }
     for reason in UnmeteredReason::ALL {
         telemetry.unmetered(reason, 10);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::protocol::bot_auth::KeySource;
 use crate::{Assurance, Evidence, Purpose};
 
 /// What kind of client a row of the registry describes. Byline acts on [`Class::Ai`] alone.
@@ -73,6 +74,8 @@ pub struct Verification {
     pub ranges: Vec<IpNet>,
     /// Domain suffixes of forward-confirmed reverse DNS names, lower case, without a leading dot.
     pub reverse_dns: Vec<String>,
+    /// Where the keys are with which the crawler signs its requests (Web Bot Auth).
+    pub agents: Vec<KeySource>,
 }
 
 impl Verification {
@@ -91,7 +94,15 @@ impl Verification {
 
     /// Whether there is any way to check a claim.
     pub fn is_empty(&self) -> bool {
-        self.lists.is_empty() && self.ranges.is_empty() && self.reverse_dns.is_empty()
+        self.lists.is_empty()
+            && self.ranges.is_empty()
+            && self.reverse_dns.is_empty()
+            && self.agents.is_empty()
+    }
+
+    /// Whether the keys at a source are the crawler's. Whether they are a key set or in a client document, the request may say.
+    pub fn has_agent(&self, source: &KeySource) -> bool {
+        self.agents.iter().any(|agent| agent.url == source.url)
     }
 }
 
@@ -136,6 +147,15 @@ impl Crawler {
     /// The claim is contradicted by evidence: somebody else uses the name.
     pub fn is_spoof(&self) -> bool {
         matches!(self.evidence, Evidence::Contradicted { .. })
+    }
+
+    /// The rung that counts where money moves: a signature that says neither what is fetched nor has a nonce proves who is
+    /// there, and could be sent again with any other path.
+    pub fn rung_for_money(&self) -> Assurance {
+        match self.evidence {
+            Evidence::Signed { may_pay: false, .. } => Assurance::Claimed,
+            _ => self.assurance,
+        }
     }
 
     /// The operator whose account and limits this fetch touches; a spoof never touches the named operator's.

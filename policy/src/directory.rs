@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::protocol::bot_auth::{KeySource, named_agents};
 use crate::{Class, CrawlerRow};
 
 /// How much of a user agent is looked at, in bytes. Real ones have 50 to 300.
@@ -97,6 +98,23 @@ impl Directory {
         lists.sort_unstable();
         lists.dedup();
         lists
+    }
+
+    /// Where the keys of AI crawlers that sign are, each place once.
+    pub fn agents(&self) -> Vec<&KeySource> {
+        let ai = self.rows.iter().filter(|row| row.class == Class::Ai);
+        let mut agents: Vec<&KeySource> = ai.flat_map(|row| &row.verification.agents).collect();
+        agents.sort_unstable_by_key(|agent| agent.url.as_str());
+        agents.dedup();
+        agents
+    }
+
+    /// The AI crawler that signs as this agent, by the value of `Signature-Agent`: some send the user agent of a browser. As much
+    /// of a claim as a name in the user agent is.
+    pub fn recognise_agent(&self, signature_agent: &[u8]) -> Option<&Arc<CrawlerRow>> {
+        let agents = named_agents(signature_agent);
+        let ai = self.rows.iter().filter(|row| row.class == Class::Ai && !row.verification.agents.is_empty());
+        ai.into_iter().find(|row| agents.iter().any(|agent| row.verification.has_agent(agent)))
     }
 }
 

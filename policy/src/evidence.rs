@@ -8,6 +8,7 @@ mod ranges;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::protocol::bot_auth::{PaymentCover, Verified};
 use crate::{Crawler, CrawlerRow};
 
 pub(crate) use ranges::normal;
@@ -52,6 +53,15 @@ pub enum Evidence {
     ReverseDns {
         /// The confirmed name.
         name: Arc<str>,
+    },
+    /// The request is signed with a key that the operator publishes (Web Bot Auth).
+    Signed {
+        /// The URL that names the agent.
+        agent: Arc<str>,
+        /// Thumbprint of its key.
+        keyid: Arc<str>,
+        /// Whether money may move on it: the signature says what is fetched, or the network confirms the name as well.
+        may_pay: bool,
     },
     /// Every way to check was at hand, and all of them say no.
     Contradicted {
@@ -126,10 +136,24 @@ pub fn weigh<'a>(
 /// Puts a recognised crawler on its rung.
 pub fn identify(row: Arc<CrawlerRow>, evidence: Evidence) -> Crawler {
     let assurance = match evidence {
+        Evidence::Signed { .. } => Assurance::Signed,
         Evidence::Range { .. } | Evidence::ReverseDns { .. } => Assurance::Network,
         Evidence::None | Evidence::Contradicted { .. } => Assurance::Claimed,
     };
     Crawler { row, assurance, evidence }
+}
+
+impl Evidence {
+    /// The evidence of a signature beside that of the network. A name that signs is no spoof, wherever it fetches from.
+    pub fn with_signature(self, verified: &Verified) -> Evidence {
+        let network = matches!(self, Evidence::Range { .. } | Evidence::ReverseDns { .. });
+        let Some(source) = &verified.source else { return self };
+        Evidence::Signed {
+            agent: Arc::from(source.identity().as_str()),
+            keyid: Arc::from(verified.keyid.as_str()),
+            may_pay: network || verified.covers_payment(&PaymentCover::default()).is_ok(),
+        }
+    }
 }
 
 fn contradicted(by_range: bool, by_name: bool) -> Evidence {
@@ -160,6 +184,7 @@ mod tests {
                 lists: words(lists),
                 ranges: ranges.iter().map(|range| range.parse().expect("a range")).collect(),
                 reverse_dns: words(reverse_dns),
+                agents: Vec::new(),
             },
             source: Arc::from("test"),
         }

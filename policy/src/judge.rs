@@ -101,7 +101,7 @@ impl<'a> Case<'a> {
                     OfferError::Malformed(_) => {
                         (RefusalKind::BadOffer, CrawlerError::InvalidCrawlerPriceValue)
                     }
-                    OfferError::InvalidSignature | OfferError::NotCovered => {
+                    OfferError::InvalidSignature | OfferError::NotCovered | OfferError::Replayed => {
                         (RefusalKind::BadSignature, CrawlerError::InvalidSignature)
                     }
                 };
@@ -119,7 +119,7 @@ impl<'a> Case<'a> {
                 return refuse(RefusalKind::PaymentRequired, CrawlerError::MissingCrawlerPrice);
             }
         }
-        if self.crawler.is_spoof() || self.crawler.assurance < rule.require {
+        if self.crawler.is_spoof() || self.crawler.rung_for_money() < rule.require {
             return refuse(RefusalKind::IdentityRequired, CrawlerError::StrongAuthRequired);
         }
         let Some(agreed) = agreed else {
@@ -208,6 +208,8 @@ impl<'a> Case<'a> {
                     Assurance::Licensed => "a licence token",
                 },
                 match self.crawler.assurance {
+                    Assurance::Signed if self.crawler.rung_for_money() < Assurance::Signed =>
+                        "signed without saying what it fetches (@method and @path, @target-uri, or a nonce)",
                     Assurance::Claimed => "a claim in its user agent",
                     Assurance::Network => "known by its network",
                     Assurance::Signed => "signed",

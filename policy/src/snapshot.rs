@@ -110,6 +110,8 @@ pub struct PolicySnapshot {
     pub(crate) count_words: bool,
     pub(crate) licences: Vec<Licence>,
     pub(crate) licence_server: LicenceServer,
+    /// Whether a rule lets the origin set the price.
+    pub(crate) origin_prices: bool,
 }
 
 impl PolicySnapshot {

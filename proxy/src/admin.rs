@@ -116,6 +116,9 @@ fn metrics_text(admin: &Admin) -> Response<Full<Bytes>> {
     for list in shared.identity.lists() {
         shared.telemetry.list_age(&list.url, list.age);
     }
+    for agent in shared.identity.agents().status() {
+        shared.telemetry.agent_keys_age(&agent.url, agent.age);
+    }
     shared.telemetry.held_bytes(shared.holds.held() as u64);
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", shared.telemetry.render().into())
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use billing::account::{Hold, InFlight};
+use billing::spent::Spending;
 use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
@@ -41,6 +42,8 @@ pub(crate) struct OpenFetch {
     recording: Recording,
     hold: Option<Hold>,
     in_flight: Option<InFlight>,
+    /// The use of what pays for it and is good once.
+    spending: Option<Spending>,
     terms: Option<Terms>,
     response: ResponseFacts,
     meter: Option<Meter>,
@@ -115,6 +118,7 @@ impl OpenFetch {
         crawler: Crawler,
         work: Work,
         method: Method,
+        spending: Option<Spending>,
     ) -> Box<OpenFetch> {
         if crawler.is_spoof() {
             worker.shared.telemetry.spoof(&crawler.row.token);
@@ -130,6 +134,7 @@ impl OpenFetch {
             recording: Recording::Nothing,
             hold: None,
             in_flight: None,
+            spending,
             terms: None,
             response: ResponseFacts { status: CLIENT_LEFT, ..ResponseFacts::default() },
             meter: None,
@@ -297,14 +302,15 @@ impl OpenFetch {
         let currency = self.policy.currency();
         let mut closed = Closed { answer: None, currency };
         let (hold, in_flight) = (self.hold.take(), self.in_flight.take());
-        let meter = self.meter.take();
+        let (meter, spending) = (self.meter.take(), self.spending.take());
         let repeat_free_secs = self.terms.as_ref().and_then(|terms| terms.charge.as_ref());
         let repeat_free_secs = repeat_free_secs.map_or(0, |charge| charge.repeat_free_secs);
         match std::mem::replace(&mut self.recording, Recording::Nothing) {
             Recording::Nothing => {}
             Recording::Entry(slot) => {
-                let record = self.record(outcome);
-                let ended = Ended { record, meter, repeat_free_secs, slot, hold, in_flight };
+                let mut record = self.record(outcome);
+                record.authorisation = spending.as_ref().map(|spending| spending.key().to_string().into());
+                let ended = Ended { record, meter, repeat_free_secs, slot, hold, in_flight, spending };
                 closed.answer = Some(self.worker.closer.close(ended));
             }
             Recording::Rollup => {
@@ -371,6 +377,8 @@ impl OpenFetch {
             owed: terms.is_some_and(|terms| terms.owed),
             quote_nano: 0,
             amount_nano: 0,
+            authorisation: None,
+            settlement: None,
         })
     }
 }
@@ -424,6 +432,7 @@ fn evidence_text(evidence: &Evidence) -> String {
         Evidence::None => "none".to_owned(),
         Evidence::Range { source } => format!("range {source}"),
         Evidence::ReverseDns { name } => format!("reverse-dns {name}"),
+        Evidence::Signed { agent, keyid, .. } => format!("signature {agent} {keyid}"),
         Evidence::Contradicted { by } => format!("contradicted {by}"),
     }
 }

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use billing::account::{Hold, InFlight};
 use billing::derived::{Closing, Derived};
+use billing::spent::Spending;
 use metrics::{Meter, Text, UnmeteredReason, UsageRecord};
 use tokio::sync::{Notify, oneshot};
 use tracing::error;
@@ -29,6 +30,7 @@ pub(crate) struct Ended {
     pub(crate) slot: ledger::Slot,
     pub(crate) hold: Option<Hold>,
     pub(crate) in_flight: Option<InFlight>,
+    pub(crate) spending: Option<Spending>,
 }
 
 /// What a closed fetch's delivery waits for.
@@ -100,9 +102,12 @@ impl Closer {
         }
         let entries =
             waiting.into_iter().zip(Meter::finish_all(meters)).map(|((ended, waiting), metered)| {
-                let Ended { mut record, meter: _, repeat_free_secs, slot, hold, in_flight } = ended;
+                let Ended { mut record, meter: _, repeat_free_secs, slot, hold, in_flight, spending } = ended;
                 record.measured(&metered);
                 let closing = self.shared.derived.close(&mut record, repeat_free_secs);
+                if record.amount_nano == 0 {
+                    record.authorisation = None; // nothing was used up
+                }
                 let mut taken = Taken { shared: Arc::clone(&self.shared), closing: Some(closing) };
                 let UsageRecord { amount_nano, bytes, .. } = *record;
                 let counted = self.shared.telemetry.counted(&record);
@@ -122,7 +127,7 @@ impl Closer {
                     if let Some(hold) = hold {
                         hold.settle(if durable { amount_nano } else { 0 });
                     }
-                    drop(in_flight);
+                    drop((in_flight, spending));
                     waiting.answer(Answer { durable, amount_nano });
                 };
                 let note = Some(Derived::note(record, closing));
@@ -346,7 +351,7 @@ mod tests {
             amount_nano: 0,
         };
         let record = Box::new(record);
-        Ended { record, meter: None, repeat_free_secs: 0, slot, hold: None, in_flight: None }
+        Ended { record, meter: None, repeat_free_secs: 0, slot, hold: None, in_flight: None, spending: None }
     }
 
     #[test]

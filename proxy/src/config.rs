@@ -104,6 +104,7 @@ pub(crate) struct IdentitySettings {
     pub(crate) lists_dir: Option<PathBuf>,
     pub(crate) reverse_dns: bool,
     pub(crate) nameserver: Option<SocketAddr>,
+    pub(crate) agent_networks: Vec<IpNet>,
 }
 
 /// The agent's own key directory, served to those who verify what it signs.
@@ -247,7 +248,7 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
             Mode::parse(word).ok_or_else(|| "the modes are observe and enforce".to_owned())
         }),
         sites: sites(&top, overrides),
-        trusted_proxies: trusted_proxies(&top),
+        trusted_proxies: networks(&top, "trusted_proxies"),
         announce: Announce {
             forwarded: top.flag("forwarded", false),
             via: top.value(top.fields.string("via"), |name| {
@@ -286,6 +287,7 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
             lists_dir: table.path("lists_dir"),
             reverse_dns: table.flag("reverse_dns", true) && !overrides.offline,
             nameserver: table.address(table.fields.string("nameserver")),
+            agent_networks: networks(table, "agent_networks"),
         }),
         key_directory: key_directory(&top),
     };
@@ -450,18 +452,18 @@ fn key_directory(top: &Table<'_, '_, '_>) -> Option<KeyDirectorySettings> {
     Some(KeyDirectorySettings { hosts, keys: PathBuf::from(keys?.value), max_age })
 }
 
-fn trusted_proxies(top: &Table<'_, '_, '_>) -> Vec<IpNet> {
-    let mut trusted = Vec::new();
-    for At { value, place } in top.fields.strings("trusted_proxies").unwrap_or_default() {
+fn networks(table: &Table<'_, '_, '_>, key: &'static str) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for At { value, place } in table.fields.strings(key).unwrap_or_default() {
         match value.parse::<IpNet>().or_else(|_| value.parse::<std::net::IpAddr>().map(IpNet::from)) {
-            Ok(net) => trusted.push(net),
+            Ok(net) => networks.push(net),
             Err(_) => {
                 let help = "write a network such as 10.0.0.0/8, or an address";
-                top.report.error_help(place, format!("`{value}` is not a network"), help);
+                table.report.error_help(place, format!("`{value}` is not a network"), help);
             }
         }
     }
-    trusted
+    networks
 }
 
 fn upgrades(top: &Table<'_, '_, '_>) -> Vec<String> {

@@ -1,18 +1,21 @@
-//! Evidence for a crawler's claim, gathered from published address lists and reverse DNS.
+//! Evidence for a crawler's claim: published address lists, reverse DNS, signatures.
 //!
 //! [`Identity`] brings together what [`policy::weigh`] judges. On a request's path it reads memory: the loaded lists and
 //! the answers of reverse DNS so far. Only the first fetch of an unknown address by a crawler that is checked by name
-//! waits, at most 300 ms; after that it counts as claimed, while the answer is awaited for those who follow. All I/O
+//! waits, at most 300 ms; after that it counts as claimed, while the answer is awaited for those who follow. What a
+//! signature says is judged in [`signature`], with keys that are at hand ([`agents`]). All I/O
 //! is done by one thread of its own, `identity`, so that neither a slow name server nor a slow list holds up a core.
 //!
 //! What goes wrong makes the answer weaker, never stronger and never an accusation: a list that is missing or too old, a
 //! name server that fails or is slow, and a budget that is used up all count as "not known".
 
+mod agents;
 pub(crate) mod document;
 mod generations;
 pub(crate) mod key_directory;
 mod lists;
 pub(crate) mod reverse_dns;
+pub(crate) mod signature;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +26,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use metrics::Lookup;
+use policy::protocol::bot_auth::KeySource;
 use policy::{CrawlerRow, Directory, Evidence, ReverseDnsAnswer, weigh};
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,6 +36,7 @@ pub(crate) use lists::{ListOrigin, ListStatus, file_name as list_file_name};
 
 use crate::config::IdentitySettings;
 
+use agents::Agents;
 use lists::Shelf;
 use reverse_dns::{Names, Question};
 
@@ -41,7 +47,9 @@ pub(crate) struct IdentityOptions {
     pub(crate) state_dir: Option<PathBuf>,
     /// A directory of lists that somebody else keeps up to date; a list that is here is not fetched.
     pub(crate) lists_dir: Option<PathBuf>,
-    /// Whether lists may be fetched from their operators.
+    /// Networks on which agents' keys are fetched, too: elsewhere only what is on the public internet is asked.
+    pub(crate) agent_networks: Vec<IpNet>,
+    /// Whether lists and agents' keys may be fetched from their operators.
     pub(crate) fetch: bool,
     /// Whether reverse DNS may be asked.
     pub(crate) reverse_dns: bool,
@@ -68,6 +76,7 @@ impl IdentityOptions {
             fetch: settings.fetch,
             reverse_dns: settings.reverse_dns,
             nameserver: settings.nameserver,
+            agent_networks: settings.agent_networks.clone(),
             ..IdentityOptions::default()
         }
     }
@@ -78,6 +87,7 @@ impl Default for IdentityOptions {
         IdentityOptions {
             state_dir: None,
             lists_dir: None,
+            agent_networks: Vec::new(),
             fetch: true,
             reverse_dns: true,
             nameserver: None,
@@ -132,10 +142,32 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// A tenth more or less, so that what was learnt together is not asked again together.
+fn jitter(time: Duration, seed: u64) -> Duration {
+    let thousandths = 900 + (seed % 201) as u32;
+    time * thousandths / 1000
+}
+
+/// What a policy's directory says should be at hand.
+struct Followed {
+    lists: Vec<String>,
+    agents: Vec<KeySource>,
+}
+
+impl Followed {
+    fn of(directory: &Directory) -> Followed {
+        Followed {
+            lists: directory.lists().into_iter().map(str::to_owned).collect(),
+            agents: directory.agents().into_iter().cloned().collect(),
+        }
+    }
+}
+
 /// Gathers evidence. Cheap to share: one for the whole process, behind an [`Arc`], used from every core.
 pub(crate) struct Identity {
     shelf: Arc<Shelf>,
     names: Names,
+    agents: Arc<Agents>,
     counters: Arc<Counters>,
     followed: mpsc::UnboundedSender<Vec<String>>,
     /// Dropped with this value, which ends the thread whatever it waits for.
@@ -154,9 +186,11 @@ impl Identity {
     ) -> io::Result<Identity> {
         let counters = Arc::new(Counters::new(observe));
         let shelf = Arc::new(Shelf::new(&options));
-        let urls: Vec<String> = directory.lists().into_iter().map(str::to_owned).collect();
-        shelf.follow(urls);
+        let Followed { lists, agents: sources } = Followed::of(directory);
+        shelf.follow(lists);
         shelf.read_disk();
+        let agents = Arc::new(Agents::new(&options));
+        agents.follow(sources);
 
         let (followed, follow) = mpsc::unbounded_channel();
         let (questions, asked) = mpsc::channel::<Question>(reverse_dns::PENDING_MAX);
@@ -164,9 +198,11 @@ impl Identity {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let answers = names.answers();
         let keeper = Arc::clone(&shelf);
+        let kept_agents = Arc::clone(&agents);
         let (alive, ended) = oneshot::channel::<()>();
         std::thread::Builder::new().name("identity".to_owned()).spawn(move || {
             runtime.block_on(async move {
+                tokio::spawn(agents::keep(kept_agents, options.clone()));
                 tokio::spawn(reverse_dns::answer(options, asked, answers));
                 tokio::select! {
                     () = lists::keep(keeper, follow) => {}
@@ -174,14 +210,20 @@ impl Identity {
                 }
             });
         })?;
-        Ok(Identity { shelf, names, counters, followed, _alive: alive })
+        Ok(Identity { shelf, names, agents, counters, followed, _alive: alive })
     }
 
-    /// Follows the lists of another directory from now on: to be called when a new policy is in force.
+    /// Follows the lists and agents of another directory from now on: to be called when a new policy is in force.
     pub(crate) fn follow(&self, directory: &Directory) {
-        let urls = directory.lists().into_iter().map(str::to_owned).collect();
+        let Followed { lists, agents } = Followed::of(directory);
+        self.agents.follow(agents);
         // The thread ends with this value, so that it is there to hear.
-        let _ = self.followed.send(urls);
+        let _ = self.followed.send(lists);
+    }
+
+    /// The keys of crawlers that sign.
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.agents
     }
 
     /// What is known for and against the claim of a crawler's name by the client at this address.
@@ -219,6 +261,19 @@ impl Identity {
             lookups_failed: read(&counters.lookups_failed),
             waits_expired: read(&counters.waits_expired),
             lookups_refused: read(&counters.lookups_refused),
+        }
+    }
+}
+
+#[cfg(test)]
+mod jitter_tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_a_tenth() {
+        for seed in 0..1000 {
+            let time = jitter(Duration::from_secs(3600), seed);
+            assert!((3240..=3960).contains(&time.as_secs()), "{time:?}");
         }
     }
 }

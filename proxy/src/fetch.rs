@@ -3,6 +3,7 @@
 //! admit (request head) → forward → release (response head) → deliver (body) → close (record, ledger, acknowledgement).
 //! Whoever is not an identified AI crawler passes unchanged.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tracing::{debug, warn};
 use crate::body::{Body, OriginBody, RequestBody};
 use crate::close::OpenFetch;
 use crate::error::FetchError;
+use crate::evidence::signature::{self, Authorised, Received};
 use crate::flow::{Counted, Flow};
 use crate::headers::{self, Target};
 use crate::hold;
@@ -61,6 +63,8 @@ pub(crate) async fn handle(worker: &Rc<Worker>, peer: &Peer, request: Request<In
     }
     response
 }
+
+const SIGNATURE_AGENT: HeaderName = HeaderName::from_static("signature-agent");
 
 type Answer = (RequestClass, Response<Body>);
 
@@ -107,13 +111,16 @@ fn client_address(worker: &Worker, peer: &Peer, headers: &HeaderMap) -> IpAddr {
 }
 
 fn ai_crawler<'a>(policy: &'a PolicySnapshot, headers: &HeaderMap) -> Option<&'a Arc<CrawlerRow>> {
-    let user_agent = headers.get(USER_AGENT)?;
     // Bytes beyond ASCII are no reason to miss a product token beside them.
-    let text = match user_agent.to_str() {
-        Ok(text) => std::borrow::Cow::Borrowed(text),
+    let user_agent = headers.get(USER_AGENT).map(|user_agent| match user_agent.to_str() {
+        Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(user_agent.as_bytes()),
-    };
-    policy.directory().recognise(&text).filter(|row| row.class == Class::Ai)
+    });
+    match user_agent.and_then(|text| policy.directory().recognise(&text)) {
+        Some(row) if row.class == Class::Ai => Some(row),
+        // Some agents have a browser's user agent, and say who they are where they sign.
+        _ => policy.directory().recognise_agent(headers.get(SIGNATURE_AGENT)?.as_bytes()),
+    }
 }
 
 /// People, search engines, feeds and everybody else: unchanged but for the documented fields, never held, never recorded.
@@ -160,13 +167,19 @@ async fn metered(
     let shared = &worker.shared;
     let _deciding = worker.metered_begins();
     shared.ledger.arrived(shared.options.ledger_patience(), shared.options.limits.requests / 2).await;
-    let evidence = shared.identity.gather(&row, client).await;
-    let crawler = policy::identify(row, evidence);
-    let work = work(&policy, peer, target, &head)?;
+    headers::strip_named(&mut head.headers);
+    let scheme = scheme(peer, &head.headers);
+    let network = shared.identity.gather(&row, client).await;
+    let received = Received { head: &head, scheme, authority: target.authority() };
+    let signature = signature::judge(shared, &worker.signatures, &row, received).await;
     let offer = offer(&head.headers);
+    let Authorised { evidence, offer, spending } = signature.authorise(&shared.derived, network, offer)?;
+    let crawler = policy::identify(row, evidence);
+    let work = work(&policy, scheme, target, &head)?;
+    let pricing = policy.listens_to_origin().then(|| policy.pricing(&crawler, &work));
     let method = head.method.clone();
 
-    let mut open = OpenFetch::begin(worker, policy, crawler, work, method);
+    let mut open = OpenFetch::begin(worker, policy, crawler, work, method, spending);
     let grant = match open.admit(&offer) {
         Admission::Refuse(refusal) => return Ok(refuse(open, &refusal)),
         Admission::Proceed(grant) => grant,
@@ -176,6 +189,7 @@ async fn metered(
     // Metering ends where another protocol begins: crawlers get no upgrade.
     head.extensions.remove::<hyper::upgrade::OnUpgrade>();
     headers::strip_overrides(&mut head.headers);
+    headers::tell_pricing(&mut head.headers, pricing);
     let request = to_origin(worker, peer, target, head, body);
     let (mut head, body, lease) = match call(worker, origin, request, None, origin_time).await {
         Ok(answer) => answer,
@@ -205,17 +219,20 @@ fn refuse(open: Box<OpenFetch>, refusal: &policy::Refusal) -> Answer {
     (RequestClass::Refused, respond::refusal(refusal))
 }
 
+/// The scheme that the client uses: behind a trusted proxy that ends TLS, what that proxy says.
+fn scheme(peer: &Peer, headers: &HeaderMap) -> &'static str {
+    let forwarded = || headers.get(HeaderName::from_static("x-forwarded-proto"));
+    let https = peer.https || (peer.trusted && forwarded().is_some_and(|proto| proto == "https"));
+    if https { "https" } else { "http" }
+}
+
 fn work(
     policy: &PolicySnapshot,
-    peer: &Peer,
+    scheme: &str,
     target: &Target,
     head: &request::Parts,
 ) -> Result<Work, FetchError> {
-    // Behind a trusted proxy that ends TLS, the scheme is what it says.
-    let forwarded = || head.headers.get(HeaderName::from_static("x-forwarded-proto"));
-    let https = peer.https || (peer.trusted && forwarded().is_some_and(|proto| proto == "https"));
     let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let scheme = if https { "https" } else { "http" };
     match policy.work(scheme, target.authority(), path) {
         // Observing refuses nothing, not even what an origin might read in two ways.
         Err(_) if !policy.enforces() => Ok(Work::unclear(scheme, target.authority(), path)),

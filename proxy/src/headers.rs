@@ -12,6 +12,7 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, StatusCode, Version, request, response};
 use ipnet::IpNet;
+use policy::protocol::crawl_price::{self, Pricing};
 
 use crate::config::Limits;
 use crate::error::FetchError;
@@ -193,23 +194,27 @@ fn members(headers: &HeaderMap, field: HeaderName) -> impl Iterator<Item = &[u8]
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// Removes what belongs to one connection (RFC 9110 §7.6.1), named in `Connection` or known.
-fn strip_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
+/// Removes what `Connection` names (RFC 9110 §7.6.1): the origin will not see it, so nobody here may judge by it.
+pub(crate) fn strip_named(headers: &mut HeaderMap) {
     let says_something =
         |name: &[u8]| !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close");
-    if headers.contains_key(CONNECTION) {
-        if members(headers, CONNECTION).any(says_something) {
-            let named: Vec<HeaderName> =
-                members(headers, CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
-            for name in named {
-                // Framing and routing never leave by a list that the sender wrote: that would change the message.
-                if name != HOST && name != CONTENT_LENGTH && name != TE && name != TRANSFER_ENCODING {
-                    headers.remove(name);
-                }
-            }
-        }
-        headers.remove(CONNECTION);
+    if !headers.contains_key(CONNECTION) || !members(headers, CONNECTION).any(says_something) {
+        return;
     }
+    let named: Vec<HeaderName> =
+        members(headers, CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
+    for name in named {
+        // Framing and routing never leave by a list that the sender wrote: that would change the message.
+        if name != HOST && name != CONTENT_LENGTH && name != TE && name != TRANSFER_ENCODING {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Removes what belongs to one connection (RFC 9110 §7.6.1), named in `Connection` or known.
+fn strip_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
+    strip_named(headers);
+    headers.remove(CONNECTION);
     strip(headers, |name| belongs_to_one_hop(name) || also(name));
 }
 
@@ -276,6 +281,15 @@ pub(crate) fn strip_prices(headers: &mut HeaderMap) {
     ];
     for name in &PRICES {
         headers.remove(name);
+    }
+}
+
+/// Tells the origin whether it may set the price of a crawler's fetch. Nobody but us says so.
+pub(crate) fn tell_pricing(headers: &mut HeaderMap, pricing: Option<Pricing>) {
+    const TO_ORIGIN: HeaderName = HeaderName::from_static(crawl_price::TO_ORIGIN);
+    match pricing {
+        Some(pricing) => _ = headers.insert(TO_ORIGIN, HeaderValue::from_static(pricing.as_field())),
+        None => _ = headers.remove(TO_ORIGIN),
     }
 }
 

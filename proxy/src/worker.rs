@@ -10,6 +10,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::clients::{Begun, Client};
 use crate::closer::Closer;
+use crate::evidence::signature;
 use crate::server::ConnectionGuard;
 use crate::shared::Shared;
 use crate::turns::Turn;
@@ -24,6 +25,8 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Rc<Upstreams>,
     /// This thread's way into the ledger.
     pub(crate) closer: Rc<Closer>,
+    /// The signatures that this thread has verified.
+    pub(crate) signatures: signature::Memory,
     connections: Cell<usize>,
     /// Turns of its own that this thread's requests have taken, until their response heads: in all, and at each site's
     /// origin.
@@ -49,6 +52,7 @@ impl Worker {
         Rc::new(Worker {
             upstreams,
             closer: Closer::start(&shared),
+            signatures: signature::Memory::new(),
             connections: Cell::new(0),
             tunnels: Cell::new(0),
             metered: Cell::default(),

@@ -95,6 +95,7 @@ pub(crate) struct CrawlerDraft {
     pub(crate) ranges: Option<Vec<At<String>>>,
     pub(crate) lists: Option<Vec<At<String>>>,
     pub(crate) reverse_dns: Option<Vec<At<String>>>,
+    pub(crate) agents: Option<Vec<At<String>>>,
 }
 
 pub(crate) struct AccountDraft {
@@ -421,8 +422,9 @@ fn read_crawler(report: &Report, fields: Fields<'_, '_>) -> Option<CrawlerDraft>
         ranges: fields.strings("ranges"),
         lists: fields.strings("lists"),
         reverse_dns: fields.strings("reverse_dns"),
+        agents: fields.strings("agents"),
     });
-    for key in ["operator_name", "purpose", "class", "ranges", "lists", "reverse_dns"] {
+    for key in ["operator_name", "purpose", "class", "ranges", "lists", "reverse_dns", "agents"] {
         fields.key(key); // known, even where the token could not be read
     }
     fields.finish();

@@ -15,6 +15,7 @@ use crate::fields::{At, Place, Report};
 use crate::glob::PathGlob;
 use crate::money::parse_nano;
 use crate::pattern::HostPattern;
+use crate::protocol::bot_auth::{HttpsUrl, KeySource};
 use crate::rule::{Alternative, Rule, Rules};
 use crate::snapshot::{Site, WorkEntry};
 use crate::{
@@ -41,6 +42,8 @@ pub(crate) fn resolve(report: &Report, draft: Draft, mode: Option<Mode>) -> Poli
     let accounts = resolve_accounts(&names, &money, draft.accounts);
     let rules = resolve_rules(&names, &money, mode, draft.rules);
     let licences = super::licence::resolve_licences(&names, &money, draft.licences);
+    let origin_prices =
+        rules.rules.iter().any(|rule| rule.charge.as_ref().is_some_and(|charge| charge.origin_price));
     let licence: Option<Arc<str>> = draft.licence.map(Arc::from);
     let licence_documents = [licence.as_ref()]
         .into_iter()
@@ -66,6 +69,7 @@ pub(crate) fn resolve(report: &Report, draft: Draft, mode: Option<Mode>) -> Poli
         count_words: draft.count_words,
         licences,
         licence_server: draft.licence_server,
+        origin_prices,
     }
 }
 
@@ -345,6 +349,7 @@ fn resolve_crawlers(report: &Report, drafts: Vec<CrawlerDraft>) -> Directory {
             reverse_dns: draft
                 .reverse_dns
                 .map_or(inherited.reverse_dns, |names| resolve_reverse_dns(report, names)),
+            agents: draft.agents.map_or(inherited.agents, |agents| resolve_agents(report, agents)),
         };
         rows.push(CrawlerRow {
             token: known.map_or_else(|| Arc::from(draft.token.value), |row| row.token.clone()),
@@ -428,6 +433,21 @@ fn resolve_reverse_dns(report: &Report, names: Vec<At<String>>) -> Vec<String> {
         }
     }
     out
+}
+
+fn resolve_agents(report: &Report, agents: Vec<At<String>>) -> Vec<KeySource> {
+    let source = |agent: At<String>| match HttpsUrl::parse(&agent.value) {
+        Ok(url) => Some(KeySource::at(url)),
+        Err(error) => {
+            report.error_help(
+                agent.place,
+                format!("`{}` names no keys: {error}", agent.value),
+                "write what the crawler writes into Signature-Agent, as in \"https://bot.example\"",
+            );
+            None
+        }
+    };
+    agents.into_iter().filter_map(source).collect()
 }
 
 fn resolve_sites(names: &Names<'_>, drafts: Vec<SiteDraft>) -> Vec<Site> {

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
+use crate::protocol::bot_auth::{HttpsUrl, KeySource};
 use crate::{Class, CrawlerRow, Purpose, Verification};
 
 static ROWS: LazyLock<Vec<Arc<CrawlerRow>>> = LazyLock::new(|| {
@@ -30,6 +31,8 @@ struct RawRow {
     lists: Vec<String>,
     #[serde(default)]
     reverse_dns: Vec<String>,
+    #[serde(default)]
+    agents: Vec<String>,
     source: String,
     date: String,
 }
@@ -46,19 +49,24 @@ fn parse(text: &str) -> Result<Vec<Arc<CrawlerRow>>, String> {
 }
 
 fn row(raw: RawRow) -> Result<CrawlerRow, String> {
-    let RawRow { token, operator, name, class, purpose, lists, reverse_dns, source, date } = raw;
+    let RawRow { token, operator, name, class, purpose, lists, reverse_dns, agents, source, date } = raw;
     let class = Class::parse(&class).ok_or_else(|| format!("{token}: class {class:?} is unknown"))?;
     let purpose = match purpose {
         Some(word) => Purpose::parse(&word).ok_or_else(|| format!("{token}: purpose {word:?} is unknown"))?,
         None => Purpose::Unknown,
     };
+    let agent = |url: &String| match HttpsUrl::parse(url) {
+        Ok(url) => Ok(KeySource::at(url)),
+        Err(error) => Err(format!("{token}: agent {url:?}: {error}")),
+    };
+    let agents = agents.iter().map(agent).collect::<Result<_, _>>()?;
     Ok(CrawlerRow {
         token: Arc::from(token),
         operator: Arc::from(operator),
         operator_name: Arc::from(name),
         class,
         purpose,
-        verification: Verification { lists, ranges: Vec::new(), reverse_dns },
+        verification: Verification { lists, ranges: Vec::new(), reverse_dns, agents },
         source: Arc::from(format!("{source} {date}")),
     })
 }
@@ -135,6 +143,7 @@ mod tests {
             ("class = \"ia\"\n", "class"),
             ("class = \"ai\"\npurpose = \"fun\"\n", "purpose"),
             ("class = \"ai\"\nranges = []\n", "ranges"),
+            ("class = \"ai\"\nagents = [\"http://bot.example\"]\n", "https"),
         ] {
             let error = parse(&format!("{row}{more}")).expect_err(more);
             assert!(error.contains(expect), "{error}");

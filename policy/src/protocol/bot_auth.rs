@@ -20,7 +20,7 @@ mod sign;
 mod url;
 mod verify;
 
-pub use agent::{AGENT_FIELD_BYTES_MAX, AGENTS_MAX, AgentError, KeySource, SourceKind};
+pub use agent::{AGENT_FIELD_BYTES_MAX, AGENTS_MAX, AgentError, KeySource, SourceKind, named_agents};
 pub use card::{
     AgentCard, CardError, CardKeys, CrawlerStatement, REGISTRY_BYTES_MAX, REGISTRY_CARDS_MAX, RegistryCard,
     RegistryError, RegistryLineError, RegistryLines, read_registry,

@@ -31,6 +31,7 @@
 //! Cloudflare charges every fetch again; `repeat_free = "0s"` does so here.
 
 use crate::money::{NanoError, parse_nano};
+use crate::protocol::bot_auth::{Outcome, PaymentCover, Unverified, Verified};
 use crate::{Class, Crawler, Currency, Money, MoneyError, PolicySnapshot, Refusal, Work, decimal};
 
 /// Of a request: pays up to this.
@@ -134,7 +135,7 @@ impl CrawlerError {
 /// What is known of a request's message signature (RFC 9421, Web Bot Auth); found out elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignatureOutcome {
-    /// There is none.
+    /// There is none, or none that could be checked.
     Absent,
     /// There is one, or a part of one, that does not verify.
     Invalid,
@@ -146,6 +147,28 @@ pub enum SignatureOutcome {
 }
 
 impl SignatureOutcome {
+    /// What a verdict about a request's signatures means for its price, which stands in the fields `price_fields`.
+    pub fn of<'a>(outcome: &Outcome, price_fields: impl Iterator<Item = &'a str>) -> SignatureOutcome {
+        match outcome {
+            Outcome::Verified(verified) => SignatureOutcome::of_verified(verified, price_fields),
+            Outcome::Unsigned
+            | Outcome::Unverified { reason: Unverified::Agent(_) | Unverified::NoKeys(_), .. } => {
+                SignatureOutcome::Absent
+            }
+            Outcome::Invalid { .. } | Outcome::Unverified { .. } => SignatureOutcome::Invalid,
+        }
+    }
+
+    /// The same of a signature that holds.
+    pub fn of_verified<'a>(
+        verified: &Verified,
+        price_fields: impl Iterator<Item = &'a str>,
+    ) -> SignatureOutcome {
+        let fields: Vec<&str> = price_fields.collect();
+        let cover = PaymentCover { fields: &fields, body: false };
+        SignatureOutcome::Valid { covers_price: verified.covers_payment(&cover).is_ok() }
+    }
+
     /// The offer as far as the signature carries it: a price that a signature leaves open was written by anybody.
     ///
     /// A request without a signature keeps its offer; whether that is enough is for the rule's `require` to say.
@@ -211,6 +234,11 @@ impl Pricing {
 }
 
 impl PolicySnapshot {
+    /// Whether any rule lets the origin set the price: only then does an origin need to be told who does.
+    pub fn listens_to_origin(&self) -> bool {
+        self.origin_prices
+    }
+
     /// Who sets the price of a fetch, as far as is known before the origin is asked: of the rules that may come to decide, one
     /// that listens to the origin counts most.
     pub fn pricing(&self, crawler: &Crawler, work: &Work) -> Pricing {
@@ -304,8 +332,11 @@ pub enum OfferError {
     #[error("the request's signature does not verify")]
     InvalidSignature,
     /// `crawler-error: InvalidSignature`.
-    #[error("the request's signature does not cover the price header")]
+    #[error("the request's signature does not cover the price header, or not what is fetched")]
     NotCovered,
+    /// `crawler-error: InvalidSignature`.
+    #[error("the request's signature was used before; sign again, with another nonce")]
+    Replayed,
 }
 
 /// Paths that tell a crawler what it may do: nobody pays to read the rules, and no rule hides them.
@@ -345,7 +376,7 @@ mod tests {
         let offer = offer.map_err(|error| match error {
             OfferError::Conflicting => "conflicting",
             OfferError::Malformed(_) => "malformed",
-            OfferError::InvalidSignature | OfferError::NotCovered => "not signed",
+            OfferError::InvalidSignature | OfferError::NotCovered | OfferError::Replayed => "not signed",
         });
         assert_eq!(offer, expect, "{max:?} {exact:?}");
     }

@@ -186,6 +186,7 @@ fn identity_in_words(crawler: &Crawler, ip: Option<IpAddr>) -> String {
         (Evidence::Range { source }, _) => {
             format!("assurance {assurance}: its address is in a range (source: {source})")
         }
+        (Evidence::Signed { agent, .. }, _) => format!("assurance {assurance}: it is signed by {agent}"),
         (Evidence::ReverseDns { name }, _) => format!("assurance {assurance}: its address is that of {name}"),
         (Evidence::Contradicted { by }, _) => {
             format!("a spoof: its address is not one that the operator fetches from (checked by {by})")

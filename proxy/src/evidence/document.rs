@@ -51,14 +51,14 @@ pub(crate) enum Reach<'a> {
         /// Finds its addresses.
         resolver: &'a TokioResolver,
         /// Judges each.
-        is_allowed: fn(IpAddr) -> bool,
+        is_allowed: &'a (dyn Fn(IpAddr) -> bool + Sync),
     },
 }
 
 impl<'a> Reach<'a> {
     /// On the public internet only.
     pub(crate) fn public(resolver: &'a TokioResolver) -> Reach<'a> {
-        Reach::Allowed { resolver, is_allowed: policy::is_public }
+        Reach::Allowed { resolver, is_allowed: &policy::is_public }
     }
 }
 
@@ -75,6 +75,9 @@ pub(crate) enum DocumentError {
     /// The address is not one that documents are fetched from.
     #[error("{0:?} is not an https address")]
     NotHttps(String),
+    /// Nobody to ask where the server is.
+    #[error("there is no name server to ask")]
+    NoResolver(#[source] Box<dyn Error + Send + Sync>),
     /// No certificate to check a server against.
     #[error("this system has no root certificates")]
     NoRoots,

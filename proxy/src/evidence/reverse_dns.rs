@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
 use super::generations::Generations;
-use super::{Counters, IdentityOptions, count};
+use super::{Counters, IdentityOptions, count, jitter};
 use crate::shared::lock;
 
 /// Lookups under way at a time.
@@ -206,12 +206,6 @@ impl Answers {
     }
 }
 
-/// A tenth more or less, so that what was learnt together is not asked again together.
-fn jitter(ttl: Duration, seed: u64) -> Duration {
-    let thousandths = 900 + (seed % 201) as u32;
-    ttl * thousandths / 1000
-}
-
 /// Lookups that may still be started: a bucket that fills at `per_second` and holds two seconds' worth.
 struct Budget {
     per_second: u32,
@@ -373,13 +367,5 @@ mod tests {
             (1..=3_000_000u64).step_by(7).filter(|us| slow.take(start + Duration::from_micros(*us))).count();
         assert_eq!(taken, 2, "three seconds at one a second, the third not yet whole");
         assert!(!Budget::new(0, start).take(start + Duration::from_secs(9)));
-    }
-
-    #[test]
-    fn jitter_stays_within_a_tenth() {
-        for seed in 0..1000 {
-            let ttl = jitter(NO_NAME_TTL, seed);
-            assert!((3240..=3960).contains(&ttl.as_secs()), "{ttl:?}");
-        }
     }
 }

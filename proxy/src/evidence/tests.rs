@@ -29,6 +29,7 @@ fn row(lists: &[&str], ranges: &[&str], reverse_dns: &[&str]) -> Arc<CrawlerRow>
             lists: words(lists),
             ranges: ranges.iter().map(|range| range.parse().expect("a range")).collect(),
             reverse_dns: words(reverse_dns),
+            agents: Vec::new(),
         },
         source: Arc::from("policy"),
     })

@@ -167,6 +167,25 @@ pub(super) fn key_source(
     }
 }
 
+/// All places that a `Signature-Agent` names, whatever covers it: a claim that is still to be checked. None if it cannot be
+/// read.
+pub fn named_agents(value: &[u8]) -> Vec<KeySource> {
+    if value.len() > AGENT_FIELD_BYTES_MAX {
+        return Vec::new();
+    }
+    let url = |item: &Item| HttpsUrl::parse(item.bare_item.as_string()?.as_str()).ok().map(KeySource::at);
+    if value.trim_ascii_start().first() == Some(&b'"') {
+        let item: Result<Item, _> = Parser::new(value).parse();
+        return item.ok().as_ref().and_then(url).into_iter().collect();
+    }
+    let members = dictionary_without_repeats(value).unwrap_or_default();
+    let items = members.values().filter_map(|member| match member {
+        ListEntry::Item(item) => Some(item),
+        ListEntry::InnerList(_) => None,
+    });
+    items.take(AGENTS_MAX).filter_map(url).collect()
+}
+
 /// The member whose key the signature covers: the one of its own label, or the only one.
 fn member_name(
     signature: &Signature,

@@ -4,6 +4,7 @@ use ring::digest::{Context, SHA256};
 
 use super::agent::KeySource;
 use super::verify::Verified;
+use crate::protocol::message_signature::Component;
 
 /// What a request must have signed before it may be charged.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +48,11 @@ impl Verified {
             return Err(NotCovered::Body);
         }
         Ok(())
+    }
+
+    /// What it covers, in its order.
+    pub fn components(&self) -> &[Component] {
+        &self.components
     }
 
     /// Whether the whole of a field or derived component of that name, in lower case, is covered.

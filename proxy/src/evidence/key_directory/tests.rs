@@ -165,7 +165,7 @@ fn a_name_is_asked_once_and_the_connection_goes_where_it_led() {
         let private = HttpsServer::start(&format!("127.0.0.1:{port}"), config, script).await;
         let (names, resolver) = asking(Script::default().addresses("agent.test", &["127.0.0.2"])).await;
         let is_allowed = |address: IpAddr| address == IpAddr::from([127, 0, 0, 2]);
-        let reach = Reach::Allowed { resolver: &resolver, is_allowed };
+        let reach = Reach::Allowed { resolver: &resolver, is_allowed: &is_allowed };
         let source = KeySource::at(url("agent.test", port, "/keys.json"));
         let keys = keys(&source, &roots, reach).await.expect("keys");
         assert_eq!(keys.directory.keys()[0].key.thumbprint(), THUMBPRINT);

@@ -1,0 +1,327 @@
+//! What a request's signature says about who sent it and for what price, before any decision.
+//!
+//! A request without one costs two look-ups. One whose signature was verified before, on this thread, with the same keys,
+//! and with every part of it that is covered the same to the byte, is that same signature again: nothing is verified twice.
+
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use billing::derived::Derived;
+use billing::spent::{SpendError, SpendKey, Spending};
+use http::{HeaderName, request};
+use metrics::SignatureVerdict;
+use policy::protocol::bot_auth::{
+    Claim, KeyAbsent, KeyDirectory, KeySource, Keys, Outcome, Settings, Unverified, Verified, read_claims,
+};
+use policy::protocol::crawl_price::{self, SignatureOutcome};
+use policy::protocol::message_signature::{Field, Request};
+use policy::{CrawlerRow, Evidence, Offer, OfferError};
+use tracing::debug;
+
+use super::agents::Agents;
+use super::generations::Generations;
+use crate::error::FetchError;
+use crate::shared::{Shared, now_micros};
+
+const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+/// Where a crawler says what it pays.
+const PRICE_FIELDS: [&str; 2] = [crawl_price::MAX_PRICE, crawl_price::EXACT_PRICE];
+
+/// Signatures that each thread remembers.
+const REMEMBERED_MAX: usize = 1024;
+/// Bytes of a request that are remembered for a signature; one that covers more is verified each time.
+const WITNESS_BYTES_MAX: usize = 8 * 1024;
+
+/// A request as it was received, as far as a signature may be about it.
+#[derive(Clone, Copy)]
+pub(crate) struct Received<'a> {
+    pub(crate) head: &'a request::Parts,
+    /// `https` or `http`, as the client sees it.
+    pub(crate) scheme: &'a str,
+    /// `Host` or `:authority`, as sent.
+    pub(crate) authority: &'a str,
+}
+
+/// What is known of a request's signature.
+pub(crate) struct Signature(Option<Seen>);
+
+struct Seen {
+    price: SignatureOutcome,
+    verified: Option<Arc<Verified>>,
+}
+
+/// What a request with its signature amounts to.
+pub(crate) struct Authorised {
+    pub(crate) evidence: Evidence,
+    pub(crate) offer: Result<Offer, OfferError>,
+    /// The use of the signature, where money may move on it: it is good once.
+    pub(crate) spending: Option<Spending>,
+}
+
+impl Signature {
+    /// What the signature makes of the network's evidence and of the price that is offered.
+    ///
+    /// # Errors
+    /// No more signatures can be remembered: nothing may be sold on one.
+    pub(crate) fn authorise(
+        self,
+        derived: &Derived,
+        network: Evidence,
+        offer: Result<Offer, OfferError>,
+    ) -> Result<Authorised, FetchError> {
+        let Some(Seen { price, verified }) = self.0 else {
+            return Ok(Authorised { evidence: network, offer, spending: None });
+        };
+        let by_network = matches!(network, Evidence::Range { .. } | Evidence::ReverseDns { .. });
+        let mut evidence = match &verified {
+            Some(verified) => network.with_signature(verified),
+            None => network,
+        };
+        let mut offer = price.bind(offer);
+        let Some(verified) = verified else { return Ok(Authorised { evidence, offer, spending: None }) };
+        // Without a price a contract may speak, and where only the signature says for whom, it is the agreement.
+        let may_pay = matches!(evidence, Evidence::Signed { may_pay: true, .. });
+        let is_used_up = match offer {
+            Ok(Offer::None) => may_pay && !by_network,
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        if !is_used_up {
+            return Ok(Authorised { evidence, offer, spending: None });
+        }
+        let key = SpendKey { digest: verified.replay.digest, until: verified.replay.until };
+        let spending = match derived.spend(key, now_micros() / 1_000_000) {
+            Ok(spending) => Some(spending),
+            Err(SpendError::Spent | SpendError::InUse) => {
+                if offer == Ok(Offer::None) {
+                    if let Evidence::Signed { may_pay, .. } = &mut evidence {
+                        *may_pay = false;
+                    }
+                } else {
+                    offer = Err(OfferError::Replayed);
+                }
+                None
+            }
+            Err(error @ SpendError::Full) => {
+                return Err(FetchError::LedgerUnavailable { why: error.to_string() });
+            }
+        };
+        Ok(Authorised { evidence, offer, spending })
+    }
+}
+
+/// Judges the signature of a crawler's request. What `Connection` names must be gone from it.
+pub(crate) async fn judge(
+    shared: &Shared,
+    memory: &Memory,
+    row: &CrawlerRow,
+    received: Received<'_>,
+) -> Signature {
+    let fields = &received.head.headers;
+    if !fields.contains_key(SIGNATURE_INPUT) && !fields.contains_key(SIGNATURE) {
+        return Signature(None);
+    }
+    let agents = shared.identity.agents();
+    let now = now_micros() / 1_000_000;
+    let generation = agents.generation();
+    let is_the_crawlers = |verified: &Verified| {
+        verified.source.as_ref().is_some_and(|source| row.verification.has_agent(source))
+    };
+    let outcome = match memory.get(&received, generation, now).filter(|verified| is_the_crawlers(verified)) {
+        Some(verified) => Ok(verified),
+        None => match verify(agents, row, &received, now).await {
+            Outcome::Verified(verified) => {
+                let verified = Arc::from(verified);
+                memory.insert(&received, generation, &verified, agents);
+                Ok(verified)
+            }
+            outcome => Err(outcome),
+        },
+    };
+    let price_fields = PRICE_FIELDS.iter().copied().filter(|name| fields.contains_key(*name));
+    let (verdict, seen) = match outcome {
+        Ok(verified) => {
+            let price = SignatureOutcome::of_verified(&verified, price_fields);
+            (SignatureVerdict::Verified, Seen { price, verified: Some(verified) })
+        }
+        Err(Outcome::Unsigned) => return Signature(None),
+        Err(outcome) => {
+            debug!(crawler = &*row.token, ?outcome, "a signature proves nothing");
+            let price = SignatureOutcome::of(&outcome, price_fields);
+            let is_invalid = price == SignatureOutcome::Invalid;
+            let verdict = if is_invalid { SignatureVerdict::Invalid } else { SignatureVerdict::Unverified };
+            (verdict, Seen { price, verified: None })
+        }
+    };
+    shared.telemetry.signature(verdict);
+    Signature(Some(seen))
+}
+
+/// Verifies it afresh, with the keys of this crawler and no other.
+async fn verify(agents: &Agents, row: &CrawlerRow, received: &Received<'_>, now: i64) -> Outcome {
+    let fields: Vec<Field<'_>> =
+        received.head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let request = Request {
+        method: received.head.method.as_str(),
+        scheme: received.scheme,
+        authority: received.authority,
+        target: received.target(),
+        fields: &fields,
+        trailers: &[],
+    };
+    let settings = Settings::default();
+    let claims = read_claims(&request, now, &settings);
+    let keys = RowKeys { agents, row };
+    for source in claims.sources() {
+        if row.verification.has_agent(source) && agents.directory(source).is_none() {
+            agents.ask(source).await;
+        }
+    }
+    let again = claims.clone();
+    match claims.verify(&request, &keys, now, &settings) {
+        // A key that the agent has published since.
+        Outcome::Unverified { reason: Unverified::Key(KeyAbsent::Unknown), label } => {
+            let has_label = |claim: &&Claim| claim.label() == label;
+            let source = again.claims.iter().find(has_label).and_then(Claim::source);
+            if let Some(source) = source
+                && agents.ask(source).await
+            {
+                return again.verify(&request, &keys, now, &settings);
+            }
+            Outcome::Unverified { reason: Unverified::Key(KeyAbsent::Unknown), label }
+        }
+        outcome => outcome,
+    }
+}
+
+/// The keys of one crawler.
+struct RowKeys<'a> {
+    agents: &'a Agents,
+    row: &'a CrawlerRow,
+}
+
+impl Keys for RowKeys<'_> {
+    fn directory(&self, source: &KeySource) -> Option<Arc<KeyDirectory>> {
+        if self.row.verification.has_agent(source) { self.agents.directory(source) } else { None }
+    }
+}
+
+impl Received<'_> {
+    fn target(&self) -> &str {
+        self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+    }
+
+    /// What names a signature: its two fields, as they came.
+    fn write_name(&self, out: &mut Vec<u8>) {
+        for field in [SIGNATURE_INPUT, SIGNATURE] {
+            self.write_field(field.as_str(), out);
+        }
+    }
+
+    /// All that a verified signature covers, or more of it, as it came.
+    fn write_covered(&self, verified: &Verified, out: &mut Vec<u8>) {
+        for component in verified.components() {
+            match component.name() {
+                "@method" => write(self.head.method.as_str().as_bytes(), out),
+                "@authority" => write(self.authority.as_bytes(), out),
+                "@scheme" => write(self.scheme.as_bytes(), out),
+                "@path" | "@query" | "@query-param" | "@request-target" => {
+                    write(self.target().as_bytes(), out);
+                }
+                // Everything else of a request's line, and with it what nobody has thought of.
+                derived if derived.starts_with('@') => {
+                    let method = self.head.method.as_str();
+                    [method, self.scheme, self.authority, self.target()]
+                        .iter()
+                        .for_each(|part| write(part.as_bytes(), out));
+                }
+                field => self.write_field(field, out),
+            }
+        }
+    }
+
+    fn write_field(&self, name: &str, out: &mut Vec<u8>) {
+        let values = self.head.headers.get_all(name);
+        write(&values.iter().count().to_le_bytes(), out);
+        values.iter().for_each(|value| write(value.as_bytes(), out));
+    }
+}
+
+/// With its length before it, so that no two lists of parts are the same bytes.
+fn write(part: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&part.len().to_le_bytes());
+    out.extend_from_slice(part);
+}
+
+/// The signatures that one thread has verified.
+pub(crate) struct Memory {
+    hasher: RandomState,
+    verified: RefCell<Generations<u64, Rc<Remembered>>>,
+    /// Where names and what is covered are put together.
+    scratch: RefCell<Vec<u8>>,
+}
+
+struct Remembered {
+    name: Box<[u8]>,
+    covered: Box<[u8]>,
+    verified: Arc<Verified>,
+    /// The keys with which it was verified.
+    generation: u64,
+    /// When it ends, or its key does.
+    until: i64,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Memory {
+        Memory {
+            hasher: RandomState::new(),
+            verified: RefCell::new(Generations::new(REMEMBERED_MAX)),
+            scratch: RefCell::default(),
+        }
+    }
+
+    fn get(&self, received: &Received<'_>, generation: u64, now: i64) -> Option<Arc<Verified>> {
+        let mut scratch = self.scratch.borrow_mut();
+        scratch.clear();
+        received.write_name(&mut scratch);
+        let remembered = self.verified.borrow_mut().get(&self.hasher.hash_one(scratch.as_slice()))?;
+        let is_good = remembered.generation == generation && now < remembered.until;
+        if !is_good || *remembered.name != **scratch {
+            return None;
+        }
+        scratch.clear();
+        received.write_covered(&remembered.verified, &mut scratch);
+        (*remembered.covered == **scratch).then(|| Arc::clone(&remembered.verified))
+    }
+
+    fn insert(&self, received: &Received<'_>, generation: u64, verified: &Arc<Verified>, agents: &Agents) {
+        // An hour ago another policy may have named these keys.
+        let Some(directory) = verified.source.as_ref().and_then(|source| agents.directory(source)) else {
+            return;
+        };
+        let key = directory.keys().iter().find(|known| known.key.thumbprint() == verified.keyid);
+        let Some(key) = key else { return };
+        let mut name = Vec::new();
+        received.write_name(&mut name);
+        let mut covered = Vec::new();
+        received.write_covered(verified, &mut covered);
+        if name.len() + covered.len() > WITNESS_BYTES_MAX {
+            return;
+        }
+        let hash = self.hasher.hash_one(name.as_slice());
+        let remembered = Remembered {
+            name: name.into(),
+            covered: covered.into(),
+            verified: Arc::clone(verified),
+            generation,
+            until: key.not_after.map_or(verified.replay.until, |end| end.min(verified.replay.until)),
+        };
+        self.verified.borrow_mut().insert(hash, Rc::new(remembered));
+    }
+}
+
+#[cfg(test)]
+mod tests;

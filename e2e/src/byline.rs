@@ -86,6 +86,7 @@ pub struct Setup {
     wrapper: Vec<String>,
     held: bool,
     own_program: bool,
+    online: bool,
 }
 
 /// A process in front of this upstream URL, with flags alone; policy and configuration may follow.
@@ -112,7 +113,14 @@ impl Setup {
             wrapper: Vec::new(),
             held: false,
             own_program: false,
+            online: false,
         }
+    }
+
+    /// It may fetch lists and keys: its configuration must see to it that they are here ([`crate::config::loopback_identity`]).
+    pub fn online(mut self) -> Setup {
+        self.online = true;
+        self
     }
 
     /// The test opens the listening sockets and passes them to the process, as systemd does for a socket unit.
@@ -188,7 +196,9 @@ impl Setup {
         let ports = [Port::reserve(), Port::reserve(), Port::reserve()];
         let [listen, tls, admin] = [ports[0].addr(), ports[1].addr(), ports[2].addr()];
         for (name, text) in &self.files {
-            std::fs::write(dir.path().join(name), text).expect("the temporary directory is writable");
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a file of the directory")).expect("the same");
+            std::fs::write(path, text).expect("the temporary directory is writable");
         }
         if let Some(policy) = &self.policy {
             std::fs::write(&policy_file, policy).expect("the temporary directory is writable");
@@ -221,7 +231,9 @@ impl Setup {
         if let Some(upstream) = self.upstream {
             arguments.extend(["--upstream".to_owned(), upstream]);
         }
-        arguments.push("--offline".to_owned());
+        if !self.online {
+            arguments.push("--offline".to_owned());
+        }
         arguments.extend(self.arguments);
         let program = if self.own_program { dir.path().join("byline") } else { binary().to_owned() };
         if self.own_program {

@@ -1,6 +1,8 @@
 //! The texts of `byline.toml` and `policy.toml` that the tests use, in one place: when a key changes its name, it
 //! changes here.
 
+use crate::byline::Setup;
+
 /// One site on the plain listener. `more` goes before any table.
 pub fn site(upstream: &str, more: &str) -> String {
     format!("{}upstream = \"{upstream}\"\n{more}", base())
@@ -117,3 +119,26 @@ operator = "rich-labs"
 credit_limit = "5000 USD"
 accept = "up to 5 USD"
 "#;
+
+/// Keys of agents are fetched on this machine, and nothing is fetched elsewhere: the published lists that the registry names are
+/// files in `{dir}`, and there is no name server.
+pub fn loopback_identity(setup: Setup) -> Setup {
+    published_lists().into_iter().fold(setup.online(), |setup, url| {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' };
+        let name: String = url.trim_start_matches("https://").chars().map(plain).collect();
+        setup.file(&format!("lists/{name}"), "[\"192.0.2.0/24\"]")
+    })
+}
+
+/// What [`loopback_identity`] needs in `byline.toml`; `networks` are those in which keys may be.
+pub fn identity_table(networks: &[&str]) -> String {
+    format!(
+        "[identity]\nreverse_dns = false\nnameserver = \"127.0.0.1:9\"\nlists_dir = \"{{dir}}/lists\"\nagent_networks = {networks:?}\n"
+    )
+}
+
+fn published_lists() -> Vec<&'static str> {
+    let registry = include_str!("../../policy/data/crawlers.toml");
+    let rows = registry.split("\nlists = [").skip(1).filter_map(|rest| rest.split(']').next());
+    rows.flat_map(|list| list.split('"').filter(|word| word.starts_with("https://"))).collect()
+}

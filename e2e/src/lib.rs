@@ -11,6 +11,8 @@ pub mod config;
 pub mod flood;
 pub mod h2c;
 pub mod load;
+#[path = "../../policy/tests/support/oracle.rs"]
+pub mod oracle;
 pub mod origin;
 pub mod ports;
 pub mod secure;

@@ -114,10 +114,15 @@ fn evidence() -> Vec<(Evidence, Option<Assurance>)> {
         Evidence::Range { source: Arc::from("policy") },
         Evidence::ReverseDns { name: Arc::from("a.bot.example") },
         Evidence::Contradicted { by: Arc::from("range") },
+        signed(true),
+        signed(false),
     ];
     let rung = |evidence: &Evidence| match evidence {
         Evidence::None => Some(Assurance::Claimed),
         Evidence::Range { .. } | Evidence::ReverseDns { .. } => Some(Assurance::Network),
+        Evidence::Signed { may_pay: true, .. } => Some(Assurance::Signed),
+        // Where money moves, a signature that could be sent again with any other path is a claim.
+        Evidence::Signed { may_pay: false, .. } => Some(Assurance::Claimed),
         Evidence::Contradicted { .. } => None,
     };
     all.into_iter()
@@ -126,6 +131,10 @@ fn evidence() -> Vec<(Evidence, Option<Assurance>)> {
             (evidence, rung)
         })
         .collect()
+}
+
+fn signed(may_pay: bool) -> Evidence {
+    Evidence::Signed { agent: Arc::from("https://bot.example/"), keyid: Arc::from("key"), may_pay }
 }
 
 /// Crawlers of all rungs and the spoof, with what the table knows of them.
@@ -159,6 +168,7 @@ fn offers() -> Vec<Result<Offer, OfferError>> {
         Offer::parse(["USD x"], [] as [&str; 0]),
         Err(OfferError::InvalidSignature),
         Err(OfferError::NotCovered),
+        Err(OfferError::Replayed),
     ];
     for offer in &all {
         // Fails to compile when there is one that is not above.
@@ -168,7 +178,8 @@ fn offers() -> Vec<Result<Offer, OfferError>> {
                 OfferError::Conflicting
                 | OfferError::Malformed(_)
                 | OfferError::InvalidSignature
-                | OfferError::NotCovered,
+                | OfferError::NotCovered
+                | OfferError::Replayed,
             ) => {}
         }
     }
@@ -295,7 +306,9 @@ impl Case<'_> {
                 Ok(Offer::Max(_) | Offer::Exact(_)) => "the price",
                 Err(OfferError::Conflicting) => "two at once",
                 Err(OfferError::Malformed(_)) => "unreadable",
-                Err(OfferError::InvalidSignature | OfferError::NotCovered) => "not signed for",
+                Err(OfferError::InvalidSignature | OfferError::NotCovered | OfferError::Replayed) => {
+                    "not signed for"
+                }
             },
             match self.rung {
                 None => "spoof",
@@ -525,8 +538,9 @@ How to read them:
 - **purpose**: the purpose that the crawler's operator declares is one that the rule names. Another rule, or the default, which allows, then decides.
 - **budget**: the rule's `limit` for this operator.
 - **offer**: `crawler-max-price` or `crawler-exact-price`, beside the price that holds in the end. *Not signed for*: the request is signed, but the signature does not hold, or leaves the price header or what is
-  fetched open. *Another amount*: an exact price that is not the price; *more than the most*: above all that the rule lets it cost.
-- **identity**: what the evidence amounts to, beside the rung that the rule asks for with `require`: *spoof* is a name that the evidence contradicts.
+  fetched open, or was used before. *Another amount*: an exact price that is not the price; *more than the most*: above all that the rule lets it cost.
+- **identity**: what the evidence amounts to, beside the rung that the rule asks for with `require`: *spoof* is a name that the evidence contradicts. A signature that neither says what is
+  fetched nor has a nonce is no more than a claim here, unless the network confirms it.
 - **account**: of the operator, in the policy, and whether its credit is used up. *Contract*: it accepts the price without an offer (`accept`); a *small contract* accepts less than that.
 - **comes back**: *no work* is a redirect, a 304 or an error of the origin's; the origin's own price may be acceptable, free, or bad (unreadable, or above `max`).
 - **answer**: status and `crawler-error`. Two columns, because a rule that asks for a signature speaks Pay Per Crawl to the letter.

@@ -11,6 +11,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
+/// What a script is written in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Language {
+    /// Python, of `.venv`.
+    Python,
+    /// JavaScript, for Node.
+    Node,
+}
+
 /// A running one; ends with its value.
 pub struct Oracle {
     process: Child,
@@ -21,19 +30,28 @@ pub struct Oracle {
 impl Oracle {
     /// A script of `e2e/python`.
     pub fn python(script: &str) -> Oracle {
-        Oracle::start(".venv/bin/python", &format!("e2e/python/{script}"))
+        Oracle::start(Language::Python, script, &[])
     }
 
     /// A script of `e2e/node`.
     pub fn node(script: &str) -> Oracle {
-        Oracle::start("node", &format!("e2e/node/{script}"))
+        Oracle::start(Language::Node, script, &[])
     }
 
-    fn start(interpreter: &str, script: &str) -> Oracle {
+    /// A script with arguments.
+    pub fn start(language: Language, script: &str, arguments: &[&Path]) -> Oracle {
+        let (interpreter, script) = match language {
+            Language::Python => (".venv/bin/python", format!("e2e/python/{script}")),
+            Language::Node => ("node", format!("e2e/node/{script}")),
+        };
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         let program = if interpreter.contains('/') { top.join(interpreter) } else { interpreter.into() };
-        let started =
-            Command::new(&program).arg(top.join(script)).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let started = Command::new(&program)
+            .arg(top.join(script))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
         let mut process =
             started.unwrap_or_else(|error| panic!("{}: {error}; `make deps` installs it", program.display()));
         let asked = process.stdin.take();
@@ -44,11 +62,17 @@ impl Oracle {
     /// Asks one question.
     pub fn ask(&mut self, question: &Value) -> Value {
         let asked = self.asked.as_mut().expect("it runs");
-        let sent = writeln!(asked, "{question}").and_then(|()| asked.flush());
+        // If nobody reads it, there is no answer either.
+        let _ = writeln!(asked, "{question}").and_then(|()| asked.flush());
+        self.hear()
+    }
+
+    /// What it says next.
+    pub fn hear(&mut self) -> Value {
         let mut line = String::new();
         let read = self.answers.read_line(&mut line);
         assert!(
-            sent.is_ok() && read.is_ok_and(|bytes| bytes > 0),
+            read.is_ok_and(|bytes| bytes > 0),
             "the oracle is gone, its own words are above; `make deps` installs what it needs"
         );
         serde_json::from_str(&line).expect("an answer is JSON")

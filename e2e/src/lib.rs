@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod flood;
 pub mod h2c;
+pub mod licences;
 pub mod load;
 #[path = "../../policy/tests/support/oracle.rs"]
 pub mod oracle;

@@ -685,7 +685,7 @@ const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const VERDICTS: [&str; 3] = ["allow", "deny", "charge"];
 const UNITS: [&str; 4] = ["none", "fetch", "MB", "1000-words"];
 const ASSURANCES: [&str; 4] = ["claimed", "network", "signed", "licensed"];
-const REFUSAL_KINDS: [RefusalKind; 9] = [
+const REFUSAL_KINDS: [RefusalKind; 10] = [
     RefusalKind::Denied,
     RefusalKind::PaymentRequired,
     RefusalKind::OfferTooLow,
@@ -695,6 +695,7 @@ const REFUSAL_KINDS: [RefusalKind; 9] = [
     RefusalKind::BadOffer,
     RefusalKind::BadSignature,
     RefusalKind::BadOriginPrice,
+    RefusalKind::Unlicensed,
 ];
 
 fn reason(kind: RefusalKind) -> &'static str {
@@ -708,6 +709,7 @@ fn reason(kind: RefusalKind) -> &'static str {
         RefusalKind::BadOffer => "bad-offer",
         RefusalKind::BadSignature => "bad-signature",
         RefusalKind::BadOriginPrice => "bad-origin-price",
+        RefusalKind::Unlicensed => "unlicensed",
     }
 }
 

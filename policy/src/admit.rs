@@ -44,8 +44,14 @@ pub fn admit(
     }
     let case = Case { policy, crawler, work, offer, standing };
     match weigh(&case, Rule::is_enforced) {
-        Ok(ceiling) => Admission::Proceed(Grant { ceiling }),
-        Err((rule, objection)) => Admission::Refuse(case.refusal(rule, &objection)),
+        Ok(ceiling) => match case.bad_token(ceiling, Rule::is_enforced) {
+            Some((rule, objection)) => Admission::Refuse(case.refusal(rule, &objection)),
+            None => Admission::Proceed(Grant { ceiling }),
+        },
+        Err((rule, objection)) => {
+            let objection = case.with_licence_in_mind(rule, objection, Rule::is_enforced);
+            Admission::Refuse(case.refusal(rule, &objection))
+        }
     }
 }
 

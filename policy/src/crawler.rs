@@ -149,12 +149,31 @@ impl Crawler {
         matches!(self.evidence, Evidence::Contradicted { .. })
     }
 
-    /// The rung that counts where money moves: a signature that says neither what is fetched nor has a nonce proves who is
-    /// there, and could be sent again with any other path.
-    pub fn rung_for_money(&self) -> Assurance {
-        match self.evidence {
-            Evidence::Signed { may_pay: false, .. } => Assurance::Claimed,
+    /// The rung of who asks, whatever licence it holds: a licence is no identity.
+    pub fn identity_rung(&self) -> Assurance {
+        match &self.evidence {
+            Evidence::Licence { identity, .. } => identity.rung(),
             _ => self.assurance,
+        }
+    }
+
+    /// The rung that counts where money moves, whatever licence it holds: a signature that says neither what is fetched nor has
+    /// a nonce proves who is there, and could be sent again with any other path.
+    pub fn rung_for_money(&self) -> Assurance {
+        match self.evidence.identity() {
+            Evidence::Signed { may_pay: false, .. } => Assurance::Claimed,
+            _ => self.identity_rung(),
+        }
+    }
+
+    /// Whether a price may be put on the operator's account by a rule that asks for this rung. By the rung `licensed` that
+    /// takes a licence, and a network or signature that says whose account it is.
+    pub fn may_owe_under(&self, require: Assurance) -> bool {
+        match require {
+            Assurance::Licensed => {
+                self.assurance == Assurance::Licensed && self.rung_for_money() >= Assurance::Network
+            }
+            rung => self.rung_for_money() >= rung,
         }
     }
 

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::protocol::bot_auth::{PaymentCover, Verified};
-use crate::{Crawler, CrawlerRow};
+use crate::protocol::cap::Unlicensed;
+use crate::{Crawler, CrawlerRow, Held};
 
 pub(crate) use ranges::normal;
 pub use ranges::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, RangeList, is_local, is_public};
@@ -23,7 +24,7 @@ pub enum Assurance {
     Network,
     /// The request is signed (Web Bot Auth).
     Signed,
-    /// The client holds a licence token.
+    /// The request shows a licence token that is good for it.
     Licensed,
 }
 
@@ -62,6 +63,13 @@ pub enum Evidence {
         keyid: Arc<str>,
         /// Whether money may move on it: the signature says what is fetched, or the network confirms the name as well.
         may_pay: bool,
+    },
+    /// The request shows a licence token (CAP), beside what is known of who shows it.
+    Licence {
+        /// The licence that it holds, or why it holds none.
+        shown: Result<Held, Unlicensed>,
+        /// Never [`Evidence::Licence`] or [`Evidence::Contradicted`].
+        identity: Box<Evidence>,
     },
     /// Every way to check was at hand, and all of them say no.
     Contradicted {
@@ -135,12 +143,20 @@ pub fn weigh<'a>(
 
 /// Puts a recognised crawler on its rung.
 pub fn identify(row: Arc<CrawlerRow>, evidence: Evidence) -> Crawler {
-    let assurance = match evidence {
-        Evidence::Signed { .. } => Assurance::Signed,
-        Evidence::Range { .. } | Evidence::ReverseDns { .. } => Assurance::Network,
-        Evidence::None | Evidence::Contradicted { .. } => Assurance::Claimed,
-    };
-    Crawler { row, assurance, evidence }
+    Crawler { row, assurance: evidence.rung(), evidence }
+}
+
+impl Evidence {
+    /// The rung that it reaches.
+    pub(crate) fn rung(&self) -> Assurance {
+        match self {
+            Evidence::Licence { shown: Ok(_), .. } => Assurance::Licensed,
+            Evidence::Licence { shown: Err(_), identity } => identity.rung(),
+            Evidence::Signed { .. } => Assurance::Signed,
+            Evidence::Range { .. } | Evidence::ReverseDns { .. } => Assurance::Network,
+            Evidence::None | Evidence::Contradicted { .. } => Assurance::Claimed,
+        }
+    }
 }
 
 impl Evidence {

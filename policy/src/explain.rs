@@ -171,7 +171,8 @@ impl PolicySnapshot {
                     .would_refuse
                     .and_then(|_| self.rules.rules.iter().find(|rule| rule.name == terms.rule));
                 let would_refuse = rule.and_then(|rule| {
-                    case.judge(rule, quote, None).err().map(|objection| case.refusal(rule, &objection))
+                    let objection = case.judge(rule, quote, None).err()?;
+                    Some(case.refusal(rule, &case.with_licence_in_mind(rule, objection, |_| true)))
                 });
                 Answer::Deliver { amount: quote.map(|quote| quote.most), terms, would_refuse }
             }

@@ -1,5 +1,6 @@
 //! What a single rule says to a fetch, as if it were enforced. [`crate::admit`] and [`crate::release`] are made of this.
 
+use crate::protocol::cap::Unlicensed;
 use crate::protocol::crawl_price::CrawlerError;
 use crate::rule::Rule;
 use crate::{
@@ -62,6 +63,8 @@ pub(crate) struct Objection {
     retry_after_secs: Option<u64>,
     crawler_error: Option<CrawlerError>,
     status: u16,
+    /// What CAP says, where a licence decides.
+    unlicensed: Option<Unlicensed>,
 }
 
 impl<'a> Case<'a> {
@@ -74,13 +77,7 @@ impl<'a> Case<'a> {
         quote: Option<Quote>,
         held: Option<Money>,
     ) -> Result<Option<Money>, Objection> {
-        let object = |kind: RefusalKind| Objection {
-            kind,
-            quote,
-            retry_after_secs: None,
-            crawler_error: None,
-            status: kind.status_under(rule.require),
-        };
+        let object = |kind: RefusalKind| Objection { quote, ..Objection::of(kind, rule) };
         if rule.verdict == Verdict::Deny {
             return Err(object(RefusalKind::Denied).code(CrawlerError::CrawlerForbidden).without_price());
         }
@@ -119,7 +116,7 @@ impl<'a> Case<'a> {
                 return refuse(RefusalKind::PaymentRequired, CrawlerError::MissingCrawlerPrice);
             }
         }
-        if self.crawler.is_spoof() || self.crawler.rung_for_money() < rule.require {
+        if self.crawler.is_spoof() || !self.crawler.may_owe_under(rule.require) {
             return refuse(RefusalKind::IdentityRequired, CrawlerError::StrongAuthRequired);
         }
         let Some(agreed) = agreed else {
@@ -138,14 +135,7 @@ impl<'a> Case<'a> {
 
     /// What stands against a response whose own price cannot be taken.
     pub(crate) fn bad_origin_price(rule: &Rule) -> Objection {
-        let kind = RefusalKind::BadOriginPrice;
-        Objection {
-            kind,
-            quote: None,
-            retry_after_secs: None,
-            crawler_error: Some(CrawlerError::InvalidContentPrice),
-            status: kind.status_under(rule.require),
-        }
+        Objection::of(RefusalKind::BadOriginPrice, rule).code(CrawlerError::InvalidContentPrice)
     }
 
     /// A refusal in full: what its answer says to machines and to people.
@@ -163,6 +153,7 @@ impl<'a> Case<'a> {
             contact: self.policy.contact(&self.work.host).cloned(),
             retry_after_secs: objection.retry_after_secs,
             crawler_error: objection.crawler_error.map(CrawlerError::as_str),
+            unlicensed: objection.unlicensed.map(|why| (why, self.work.licence_document())),
             detail: self.detail(rule, objection),
         }
     }
@@ -192,6 +183,11 @@ impl<'a> Case<'a> {
                 Err(error) => format!("The price offered is not taken: {error}. {price}"),
                 Ok(_) => format!("The price offered is not taken. {price}"),
             },
+            RefusalKind::Unlicensed => format!(
+                "{}. {price} The licences of this site are in {}.",
+                objection.unlicensed.unwrap_or(Unlicensed::Missing).description(),
+                self.work.licence_document()
+            ),
             RefusalKind::BadOriginPrice => {
                 "The site's own price for this work cannot be taken. Nothing was charged; the site has to mend it.".to_owned()
             }
@@ -205,6 +201,8 @@ impl<'a> Case<'a> {
                     Assurance::Claimed | Assurance::Network =>
                         "its network (a published address range or confirmed reverse DNS)",
                     Assurance::Signed => "a signature (Web Bot Auth)",
+                    Assurance::Licensed if self.crawler.assurance == Assurance::Licensed =>
+                        "its network or a signature beside its licence",
                     Assurance::Licensed => "a licence token",
                 },
                 match self.crawler.assurance {
@@ -213,7 +211,7 @@ impl<'a> Case<'a> {
                     Assurance::Claimed => "a claim in its user agent",
                     Assurance::Network => "known by its network",
                     Assurance::Signed => "signed",
-                    Assurance::Licensed => "licensed",
+                    Assurance::Licensed => "licensed, and a licence does not say who shows it",
                 }
             ),
             RefusalKind::PaymentRequired => format!(
@@ -235,6 +233,23 @@ impl<'a> Case<'a> {
 }
 
 impl Objection {
+    pub(crate) fn of(kind: RefusalKind, rule: &Rule) -> Objection {
+        let status = kind.status_under(rule.require);
+        Objection { kind, quote: None, retry_after_secs: None, crawler_error: None, status, unlicensed: None }
+    }
+
+    /// The same, where a licence would mend it: as what is lacking, or as one more way beside paying.
+    pub(crate) fn unlicensed(self, why: Unlicensed) -> Objection {
+        let unlicensed = Some(why);
+        match why.status() {
+            402 => Objection { unlicensed, ..self },
+            status => {
+                let kind = RefusalKind::Unlicensed;
+                Objection { kind, status, crawler_error: None, unlicensed, ..self }
+            }
+        }
+    }
+
     fn code(self, code: CrawlerError) -> Objection {
         Objection { crawler_error: Some(code), ..self }
     }

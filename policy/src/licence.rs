@@ -3,6 +3,7 @@
 //! for it, and rules ask for them by the rung `licensed`.
 
 mod offer;
+mod required;
 mod shown;
 
 pub use offer::OnOffer;
@@ -149,9 +150,9 @@ impl PolicySnapshot {
         &self.licence_server
     }
 
-    /// Whether licences play any part in it. Where none does, nothing of them appears in an answer.
+    /// Whether licences play any part in it. Where they do not, nothing of them appears in an answer.
     pub fn has_licences(&self) -> bool {
-        !self.licences.is_empty()
+        !self.licences.is_empty() || self.licence_server != LicenceServer::BuiltIn
     }
 
     /// What a licence document says of the licences for a site: `content` for each path, with its server.
@@ -203,4 +204,10 @@ impl Purpose {
             Purpose::Data | Purpose::Unknown => UsageClass::AiAll,
         }
     }
+}
+
+/// SHA-256, by which tokens are known again without being kept.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

@@ -6,6 +6,7 @@ use crate::admit::weigh;
 use crate::judge::{Case, Quote};
 use crate::pattern::MediaPattern;
 use crate::protocol::crawl_price::OriginPrice;
+use crate::rule::Rule;
 use crate::terms::{always_free_rule, default_rule};
 use crate::{
     Charge, Class, Crawler, Grant, Money, Offer, OfferError, PolicySnapshot, Refusal, Standing, Terms,
@@ -81,16 +82,14 @@ pub fn release(
     if !(200..300).contains(&head.status) {
         // There is no work in this response. What enforcing would have said to the request is still worth showing.
         if !rule.is_enforced() {
-            terms.would_refuse = weigh(&case, |_| true).err().map(|(_, objection)| objection.status());
+            terms.would_refuse = refused_before(&case);
         }
         return Release::Deliver(terms);
     }
     // What a request would have been refused for, it would have been refused for first: where price or quantity come with the
     // response, a response that turns out to be cheap would never have come.
     let refused_first = match &rule.charge {
-        Some(charge) if !rule.is_enforced() && Quote::of_request(charge).is_range() => {
-            weigh(&case, |_| true).err().map(|(_, objection)| objection.status())
-        }
+        Some(charge) if !rule.is_enforced() && Quote::of_request(charge).is_range() => refused_before(&case),
         _ => None,
     };
     // A stream of events has no end and no version: there is nothing in it to sell.
@@ -117,14 +116,30 @@ pub fn release(
             terms.charge = charge;
             terms.owed = rule.is_enforced() && agreed.is_some();
             terms.would_refuse = refused_first;
+            if !rule.is_enforced() && matches!(crawler.evidence.licence(), Some(Err(_))) {
+                terms.would_refuse = refused_before(&case);
+            }
         }
-        Err(objection) if rule.is_enforced() => return Release::Refuse(case.refusal(rule, &objection)),
+        Err(objection) if rule.is_enforced() => {
+            let objection = case.with_licence_in_mind(rule, objection, Rule::is_enforced);
+            return Release::Refuse(case.refusal(rule, &objection));
+        }
         Err(objection) => {
             terms.charge = charge;
+            let objection = case.with_licence_in_mind(rule, objection, |_| true);
             terms.would_refuse = refused_first.or(Some(objection.status()));
         }
     }
     Release::Deliver(terms)
+}
+
+/// The status that enforcing would have answered the request with, before the origin was asked.
+fn refused_before(case: &Case<'_>) -> Option<u16> {
+    let refused = match weigh(case, |_| true) {
+        Err((rule, objection)) => Some(case.with_licence_in_mind(rule, objection, |_| true)),
+        Ok(agreed) => case.bad_token(agreed, |_| true).map(|(_, objection)| objection),
+    };
+    refused.map(|objection| objection.status())
 }
 
 impl Charge {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use crate::protocol::cap::Unlicensed;
 use crate::{Assurance, Money, divide_half_even};
 
 /// The rule that is named where none matched.
@@ -168,6 +169,8 @@ pub enum RefusalKind {
     BadOffer,
     /// 400: the request's signature does not verify, or does not cover the price header.
     BadSignature,
+    /// 401, 403, 503: a licence is asked for, and the fetch shows none that is good for it; [`Refusal::unlicensed`] says which.
+    Unlicensed,
     /// 502: the origin's own price cannot be read, or is above the most that the rule lets it ask.
     BadOriginPrice,
 }
@@ -183,6 +186,7 @@ impl RefusalKind {
             | RefusalKind::NoCredit => 402,
             RefusalKind::LimitReached => 429,
             RefusalKind::BadOffer | RefusalKind::BadSignature => 400,
+            RefusalKind::Unlicensed => 401,
             RefusalKind::BadOriginPrice => 502,
         }
     }
@@ -221,6 +225,8 @@ pub struct Refusal {
     pub retry_after_secs: Option<u64>,
     /// The machine code of `crawler-error`, where one exists.
     pub crawler_error: Option<&'static str>,
+    /// What CAP says, where a licence decides, and where the licences are published.
+    pub unlicensed: Option<(Unlicensed, String)>,
     /// One sentence for a person: what was refused, why, and what would be right.
     pub detail: String,
 }
@@ -228,7 +234,10 @@ pub struct Refusal {
 impl Refusal {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
-        self.kind.status_under(self.require)
+        match (self.kind, &self.unlicensed) {
+            (RefusalKind::Unlicensed, Some((why, _))) => why.status(),
+            (kind, _) => kind.status_under(self.require),
+        }
     }
 }
 

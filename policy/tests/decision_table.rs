@@ -17,11 +17,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use policy::protocol::cap::Unlicensed;
 use policy::protocol::crawl_price::OriginPrice;
 use policy::{
-    Admission, Assurance, Class, Crawler, CrawlerRow, Currency, Evidence, Limit, Money, Offer, OfferError,
-    PolicySnapshot, Purpose, Refusal, Release, ResponseHead, Source, Standing, Work, admit, identify,
-    release,
+    Admission, Assurance, Class, Crawler, CrawlerRow, Currency, Evidence, Held, Limit, Money, Offer,
+    OfferError, PolicySnapshot, Purpose, Refusal, Release, ResponseHead, Source, Standing, Work, admit,
+    identify, release,
 };
 
 const PRICE: i64 = 10_000_000;
@@ -113,18 +114,27 @@ fn evidence() -> Vec<(Evidence, Option<Assurance>)> {
         Evidence::None,
         Evidence::Range { source: Arc::from("policy") },
         Evidence::ReverseDns { name: Arc::from("a.bot.example") },
-        Evidence::Contradicted { by: Arc::from("range") },
         signed(true),
         signed(false),
+        Evidence::None.with_licence(held()),
+        signed(true).with_licence(held()),
+        Evidence::Range { source: Arc::from("policy") }.with_licence(Err(Unlicensed::Expired)),
+        Evidence::Contradicted { by: Arc::from("range") },
     ];
-    let rung = |evidence: &Evidence| match evidence {
-        Evidence::None => Some(Assurance::Claimed),
-        Evidence::Range { .. } | Evidence::ReverseDns { .. } => Some(Assurance::Network),
-        Evidence::Signed { may_pay: true, .. } => Some(Assurance::Signed),
-        // Where money moves, a signature that could be sent again with any other path is a claim.
-        Evidence::Signed { may_pay: false, .. } => Some(Assurance::Claimed),
-        Evidence::Contradicted { .. } => None,
-    };
+    fn rung(evidence: &Evidence) -> Option<Assurance> {
+        match evidence {
+            Evidence::None | Evidence::Signed { may_pay: false, .. } => Some(Assurance::Claimed),
+            Evidence::Range { .. } | Evidence::ReverseDns { .. } => Some(Assurance::Network),
+            Evidence::Signed { .. } => Some(Assurance::Signed),
+            // A licence is no identity: without one it is worth nothing where money moves.
+            Evidence::Licence { shown: Ok(_), identity } => match rung(identity) {
+                Some(Assurance::Claimed) => Some(Assurance::Claimed),
+                _ => Some(Assurance::Licensed),
+            },
+            Evidence::Licence { shown: Err(_), identity } => rung(identity),
+            Evidence::Contradicted { .. } => None,
+        }
+    }
     all.into_iter()
         .map(|evidence| {
             let rung = rung(&evidence);
@@ -134,7 +144,11 @@ fn evidence() -> Vec<(Evidence, Option<Assurance>)> {
 }
 
 fn signed(may_pay: bool) -> Evidence {
-    Evidence::Signed { agent: Arc::from("https://bot.example/"), keyid: Arc::from("key"), may_pay }
+    Evidence::Signed { agent: Arc::from("https://bot.example"), keyid: Arc::from("key"), may_pay }
+}
+
+fn held() -> Result<Held, Unlicensed> {
+    Ok(Held { licence: Arc::from("training"), token: Arc::from("00") })
 }
 
 /// Crawlers of all rungs and the spoof, with what the table knows of them.

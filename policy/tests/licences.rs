@@ -95,7 +95,23 @@ fn what_is_published_is_what_is_on_offer_and_nothing_else() {
     let code = |origin: &str, resource: &str, license: &License| {
         policy.licence_on_offer(origin, &asked(resource, license)).err().map(|error| error.code)
     };
-    assert_eq!(code(ORIGIN, "/articles/1", training), Some(ErrorCode::InvalidResource));
+    for narrower in ["/articles/1", "/articles/1$", "/articles/*$", "/articles/a*.pdf$", "/books/one$"] {
+        assert_eq!(code(ORIGIN, narrower, training), None, "{narrower}");
+    }
+    for wider in [
+        "/*",
+        "/",
+        "",
+        "*",
+        "/articles*",
+        "/art*/1",
+        "/*/articles/",
+        "/books/one",
+        "/books/one*$",
+        "articles/1",
+    ] {
+        assert_eq!(code(ORIGIN, wider, training), Some(ErrorCode::InvalidResource), "{wider}");
+    }
     assert_eq!(code(ORIGIN, "https://other.example/articles/*", training), Some(ErrorCode::InvalidResource));
     assert_eq!(code("https://other.example", "/articles/*", training), Some(ErrorCode::InvalidLicense));
     assert_eq!(code("https://other.example", "/books/one$", training), Some(ErrorCode::InvalidResource));

@@ -11,6 +11,7 @@ mod explain;
 mod health;
 mod keys;
 mod ledger;
+mod licence;
 mod replay;
 mod serve;
 mod statement;
@@ -56,6 +57,8 @@ enum Command {
     BotAuth(bot_auth::Args),
     /// The keys with which an agent signs its requests (Web Bot Auth): make, list and publish them.
     Keys(keys::Args),
+    /// Licence tokens that count no more before their time.
+    Licence(licence::Args),
     /// The SQL books that are made from the ledger.
     Books(books::Args),
     /// What each operator owes and each holder is owed, for a period.
@@ -75,6 +78,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::BotAuth(args) => bot_auth::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Licence(args) => licence::run(args),
         Command::Books(args) => books::run(args),
         Command::Statement(args) => statement::run(args),
     };

@@ -18,13 +18,14 @@ use http::header::{
 use http::{Method, response};
 use metrics::{Limit, Meter, Outcome, RolledFetch, Text, UnmeteredReason, UsageRecord, WordOptions};
 use policy::{
-    Admission, Assurance, Crawler, Currency, Evidence, Grant, Money, Offer, OfferError, PolicySnapshot,
+    Admission, Assurance, Crawler, Currency, Evidence, Grant, Held, Money, Offer, OfferError, PolicySnapshot,
     Refusal, Release, ResponseHead, Terms, Unit, Verdict, Work,
 };
 use tokio::sync::oneshot;
 
 use crate::closer::{self, Answer, Ended};
 use crate::error::FetchError;
+use crate::licence::shown;
 use crate::shared;
 use crate::worker::{MeteredGuard, Worker};
 
@@ -169,7 +170,10 @@ impl OpenFetch {
         if priced && self.hold.is_none() {
             return Err(FetchError::Overloaded { limit: Limit::Requests });
         }
-        if !priced && self.crawler.assurance < Assurance::Network && !shared.claimed.take(Instant::now()) {
+        if !priced
+            && self.crawler.identity_rung() < Assurance::Network
+            && !shared.claimed.take(Instant::now())
+        {
             self.recording = Recording::Rollup;
             return Ok(());
         }
@@ -335,10 +339,23 @@ impl OpenFetch {
         closed
     }
 
+    /// Where the licence stands: the policy's URL for the work, else the document of the licence that the fetch holds.
+    fn licence_url(&self) -> Option<Text> {
+        let holds_one = matches!(self.crawler.evidence.licence(), Some(Ok(_)));
+        let own = self.work.licence.as_ref().map(Text::from);
+        own.or_else(|| holds_one.then(|| self.work.licence_document().into()))
+    }
+
+    /// Says on an answer under which licence it is given, if the fetch holds one.
+    pub(crate) fn name_licence(&self, headers: &mut HeaderMap) {
+        shown::name_document(&self.crawler.evidence, &self.work.licence_document(), headers);
+    }
+
     /// The record; it takes along what only it needs, as a fetch has one.
     fn record(&mut self, outcome: Outcome) -> Box<UsageRecord<Text>> {
         let terms = self.terms.as_ref();
         let charge = terms.and_then(|terms| terms.charge.as_ref());
+        let licence = self.licence_url();
         let response = &mut self.response;
         Box::new(UsageRecord {
             id: std::mem::take(&mut self.id).into(),
@@ -353,7 +370,7 @@ impl OpenFetch {
             url: std::mem::take(&mut self.work.url).into(),
             work: std::mem::take(&mut self.work.id).into(),
             holder: self.work.holder.as_ref().map(Text::from),
-            licence: self.work.licence.as_ref().map(Text::from),
+            licence,
             policy: self.policy.digest().into(),
             rule: terms.map_or_else(|| "undecided".into(), |terms| (&terms.rule).into()),
             verdict: terms.map_or(Verdict::Allow, |terms| terms.verdict).as_str().into(),
@@ -434,6 +451,11 @@ fn evidence_text(evidence: &Evidence) -> String {
         Evidence::ReverseDns { name } => format!("reverse-dns {name}"),
         Evidence::Signed { agent, keyid, .. } => format!("signature {agent} {keyid}"),
         Evidence::Contradicted { by } => format!("contradicted {by}"),
+        Evidence::Licence { shown: Ok(Held { licence, token }), identity } => match &**identity {
+            Evidence::None => format!("licence {licence} {token}"),
+            identity => format!("licence {licence} {token}, {}", evidence_text(identity)),
+        },
+        Evidence::Licence { shown: Err(_), identity } => evidence_text(identity),
     }
 }
 

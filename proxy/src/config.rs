@@ -3,6 +3,8 @@
 //! A text is read key by key, so that every problem is reported at once with its place, and becomes a [`Config`], which is
 //! all that the rest of the code sees. Flags win over the file.
 
+mod licence;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use policy::fields::{At, Fields, Place, Report, parse};
 use policy::{Diagnostic, Mode, Source};
+
+pub(crate) use licence::LicenceSettings;
 
 use crate::headers::{Announce, Via};
 use crate::units;
@@ -135,6 +139,7 @@ pub(crate) struct Config {
     pub(crate) ledger: LedgerSettings,
     pub(crate) identity: IdentitySettings,
     pub(crate) key_directory: Option<KeyDirectorySettings>,
+    pub(crate) licence: LicenceSettings,
 }
 
 /// What the command line says over the file.
@@ -290,6 +295,7 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
             agent_networks: networks(table, "agent_networks"),
         }),
         key_directory: key_directory(&top),
+        licence: section(&top, "licence", "`[licence]`", licence::licence),
     };
     top.fields.finish();
     Config {

@@ -29,6 +29,8 @@ use crate::evidence::signature::{self, Authorised, Received};
 use crate::flow::{Counted, Flow};
 use crate::headers::{self, Target};
 use crate::hold;
+use crate::licence::endpoint::Call;
+use crate::licence::shown::Shown;
 use crate::peer::Peer;
 use crate::respond;
 use crate::upstream::{Lease, Origin};
@@ -86,6 +88,17 @@ async fn admit_and_forward(
     }
     let client = client_address(worker, peer, &head.headers);
     let policy = shared.policy.load_full();
+    if shared.licences.are_asked_for(&policy, &head) {
+        let call = Call {
+            shared,
+            policy: &policy,
+            peer,
+            client,
+            scheme: scheme(peer, &head.headers),
+            target: &target,
+        };
+        return Ok((RequestClass::Local, Box::pin(call.answer(head, body)).await));
+    }
     match ai_crawler(&policy, &head.headers) {
         None => pass(worker, peer, origin, &target, head, body, origin_time).await,
         Some(row) => {
@@ -174,8 +187,10 @@ async fn metered(
     let signature = signature::judge(shared, &worker.signatures, &row, received).await;
     let offer = offer(&head.headers);
     let Authorised { evidence, offer, spending } = signature.authorise(&shared.derived, network, offer)?;
-    let crawler = policy::identify(row, evidence);
     let work = work(&policy, scheme, target, &head)?;
+    let licence = Shown { shared, policy: &policy, row: &row, work: &work, client };
+    let evidence = licence.beside(evidence, &mut head.headers).await;
+    let crawler = policy::identify(row, evidence);
     let pricing = policy.listens_to_origin().then(|| policy.pricing(&crawler, &work));
     let method = head.method.clone();
 
@@ -209,6 +224,7 @@ async fn metered(
 
     headers::to_client(&mut head);
     headers::strip_prices(&mut head.headers);
+    open.name_licence(&mut head.headers);
     let body = OriginBody::new(body, lease, shared.options.timeouts.body_silence);
     let response = hold::deliver(open, head, body).await?;
     Ok((RequestClass::Metered, response))

@@ -21,6 +21,7 @@ mod hold;
 mod http1;
 mod key_server;
 mod keys;
+mod licence;
 mod listen;
 mod logging;
 mod memory;

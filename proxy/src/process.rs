@@ -25,6 +25,7 @@ use crate::evidence::{Identity, IdentityOptions};
 use crate::handover::{Predecessor, Successor, SuccessorError};
 use crate::key_server::KeyServer;
 use crate::keys::KeyFileError;
+use crate::licence::{LicenceFileError, Licences};
 use crate::listen::{self, Bound, Passed};
 use crate::memory::Memory;
 use crate::policy_file::{self, PolicyFileError};
@@ -97,6 +98,8 @@ pub(crate) enum ReloadError {
     Certificate(#[from] TlsFileError),
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    #[error(transparent)]
+    Licence(#[from] LicenceFileError),
     #[error("the policy could not be recorded in the ledger: {why}")]
     Unrecorded { why: String },
 }
@@ -153,6 +156,10 @@ pub(crate) fn start_with(
     let (limits, threads) = (config.limits, config.threads);
     let turns_at = |_: &upstream::Origin| Turns::new(limits.requests_per_site, threads);
     let sites = Sites::new(config.sites);
+    let client_tls = upstream::client_tls()?;
+    let licences =
+        Licences::start(config.licence, &config.state, Arc::clone(&client_tls)).context("licences")?;
+    licences.compare(&policy);
     let connections = server::connection_slots(limits.connections, threads);
     // Of those that there really are: the system may give fewer descriptors than were configured for.
     let per_client =
@@ -182,7 +189,8 @@ pub(crate) fn start_with(
         rollups: Rollups::new(),
         telemetry,
         key_server: KeyServer::start(config.key_directory).context("the key directory")?,
-        client_tls: upstream::client_tls()?,
+        licences,
+        client_tls,
         connections,
         clients: Arc::new(Clients::new(per_client, limits.requests_per_client)),
         memory: Memory::new(limits.memory_bytes),
@@ -348,8 +356,11 @@ impl Process {
             fresh.push((certificate, certificate.read_again()?));
         }
         let keys = self.shared.key_server.read_again()?;
+        let licences = self.shared.licences.read_again()?;
         let digest = self.policy.reload(&self.shared)?;
         self.shared.key_server.replace(keys);
+        self.shared.licences.replace(licences);
+        self.shared.licences.compare(&self.shared.policy.load());
         for (certificate, key) in fresh {
             certificate.replace(key);
         }

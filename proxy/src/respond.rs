@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LINK, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 use metrics::Limit;
@@ -40,6 +41,10 @@ pub(crate) fn refusal(refusal: &Refusal) -> Response<Body> {
     for (name, value) in refusal.crawler_fields() {
         set(HeaderName::from_static(name), value);
     }
+    if let Some(challenge) = refusal.licence_challenge() {
+        set(WWW_AUTHENTICATE, challenge.www_authenticate);
+        challenge.link.into_iter().for_each(|link| set(LINK, link));
+    }
     if let Some(licence) = &refusal.licence {
         set(LINK, format!("<{licence}>; rel=\"license\""));
     }
@@ -51,7 +56,9 @@ pub(crate) fn refusal(refusal: &Refusal) -> Response<Body> {
         };
         set(LINK, format!("<{target}>; rel=\"contact\""));
     }
-    if let Some(seconds) = refusal.retry_after_secs {
+    if let Some(seconds) =
+        refusal.retry_after_secs.or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(5))
+    {
         set(RETRY_AFTER, seconds.to_string());
     }
     response
@@ -68,6 +75,7 @@ fn slug(kind: RefusalKind) -> &'static str {
         RefusalKind::BadOffer => "bad-offer",
         RefusalKind::BadSignature => "bad-signature",
         RefusalKind::BadOriginPrice => "bad-origin-price",
+        RefusalKind::Unlicensed => "unlicensed",
     }
 }
 
@@ -82,6 +90,7 @@ fn title(kind: RefusalKind) -> &'static str {
         RefusalKind::BadOffer => "The price headers cannot be read",
         RefusalKind::BadSignature => "The price offered is not signed for",
         RefusalKind::BadOriginPrice => "The site's own price cannot be taken",
+        RefusalKind::Unlicensed => "A licence is needed for this work",
     }
 }
 

@@ -19,6 +19,7 @@ use crate::config::{Limits, Timeouts};
 use crate::evidence::Identity;
 use crate::headers::Announce;
 use crate::key_server::KeyServer;
+use crate::licence::Licences;
 use crate::memory::Memory;
 use crate::reverse::Sites;
 use crate::turns::Turns;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) rollups: Rollups,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) key_server: KeyServer,
+    pub(crate) licences: Licences,
     pub(crate) client_tls: Arc<rustls::ClientConfig>,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) clients: Arc<Clients>,

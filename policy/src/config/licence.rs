@@ -16,8 +16,8 @@ use crate::{Licence, LicenceServer, TOKEN_SECS_MAX};
 const MAX_LICENCES: usize = 256;
 /// How long a token is good where its licence does not say.
 const TOKEN_SECS: u64 = 30 * 86_400;
-/// The shortest time: a token that ends before it can be used helps nobody.
-const TOKEN_SECS_MIN: u64 = 60;
+/// The shortest time; a token that ends before it begins is none.
+const TOKEN_SECS_MIN: u64 = 1;
 
 pub(crate) struct LicenceDraft {
     id: At<String>,
@@ -131,7 +131,7 @@ fn read_token_secs(report: &Report, fields: &Fields<'_, '_>) -> u64 {
     let Some(text) = fields.quantity("duration") else { return TOKEN_SECS };
     let in_bounds = |seconds| match (TOKEN_SECS_MIN..=TOKEN_SECS_MAX).contains(&seconds) {
         true => Ok(seconds),
-        false => Err("a token is good for a minute at least and 366 days at most".to_owned()),
+        false => Err("a token is good for a second at least and 366 days at most".to_owned()),
     };
     match duration_secs(&text.value).and_then(in_bounds) {
         Ok(seconds) => seconds,

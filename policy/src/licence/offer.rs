@@ -4,6 +4,7 @@ use super::Licence;
 use crate::PolicySnapshot;
 use crate::protocol::cap::{ANYBODY, Claims, TokenId};
 use crate::protocol::olp::{ErrorCode, OlpError, TokenRequest};
+use crate::protocol::robots::{Pattern, Target};
 use crate::protocol::rsl::{is_http_url, same_origin, split_origin};
 use crate::work::canonical_host;
 
@@ -22,11 +23,12 @@ impl PolicySnapshot {
         canonical_host(scheme, authority).ok().map(|host| format!("{scheme}://{host}"))
     }
 
-    /// Finds the licence that a client asks a site's licence server for: one whose `license` and `url` the policy publishes
-    /// for the site.
+    /// Finds the licence that a client asks a site's licence server for: one with the same terms, for the same works or more.
+    /// (Documents may name its paths one by one.)
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidResource`] if none has the `url`, [`ErrorCode::InvalidLicense`] if none of those has these terms.
+    /// [`ErrorCode::InvalidResource`] if none is for these works, [`ErrorCode::InvalidLicense`] if none of those has these
+    /// terms.
     pub fn licence_on_offer(&self, origin: &str, request: &TokenRequest) -> Result<OnOffer<'_>, OlpError> {
         let host = super::host_of(origin);
         let path = match split_origin(&request.resource).filter(|_| is_http_url(&request.resource)) {
@@ -37,17 +39,29 @@ impl PolicySnapshot {
         let digest = request.license.digest();
         let mut is_known = false;
         for licence in self.licences().iter().filter(|licence| licence.covers_host(host)) {
-            let Some(pattern) = licence.patterns().find(|pattern| *pattern == path) else { continue };
+            if !licence.patterns().any(|pattern| includes(pattern, path)) {
+                continue;
+            }
             is_known = true;
             if *licence.digest() == digest {
-                return Ok(OnOffer { licence, works: format!("{origin}{pattern}") });
+                return Ok(OnOffer { licence, works: format!("{origin}{path}") });
             }
         }
         Err(match is_known {
             true => OlpError::new(ErrorCode::InvalidLicense, "the licence is not on offer for the resource"),
-            false => OlpError::new(ErrorCode::InvalidResource, "no content has this url"),
+            false => OlpError::new(ErrorCode::InvalidResource, "there is no licence for this resource"),
         })
     }
+}
+
+/// Whether all that one pattern of RFC 9309 matches, another one does: read as a path itself, the narrower one's `*` can only
+/// be met by a `*` of the wider one.
+fn includes(wider: &str, narrower: &str) -> bool {
+    let as_path = match narrower.strip_suffix('$') {
+        Some(exact) => exact.to_owned(),
+        None => format!("{narrower}*"),
+    };
+    narrower.starts_with('/') && Pattern::parse(wider).matches(&Target::new(&as_path))
 }
 
 impl OnOffer<'_> {

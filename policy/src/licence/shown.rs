@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Licence;
+use super::{Licence, sha256};
 use crate::protocol::cap::{
     Claims, LicenseToken, Presentation, TokenId, TokenRefusal, Unlicensed, VerifyingKey,
 };
@@ -162,6 +162,5 @@ fn permits(license: &License, shown: &ShownFor<'_>) -> bool {
 
 /// A name for a token that says nothing of it.
 fn name_of(token: &str) -> Arc<str> {
-    let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
-    digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    sha256(token.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }

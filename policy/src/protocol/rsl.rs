@@ -55,7 +55,7 @@ pub const DEFAULT_TERMS: &str = "https://rslstandard.org/rsl/default-terms";
 pub const ACCEPTS_X402: &str = "application/x402+json";
 
 /// Whether a URL is one that a pattern with scheme and host covers, such as `https://example.com/articles/*`.
-pub(crate) fn covers_url(pattern: &str, url: &str) -> bool {
+pub fn covers_url(pattern: &str, url: &str) -> bool {
     if !value::is_http_url(pattern) {
         return false;
     }

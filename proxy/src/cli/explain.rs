@@ -182,7 +182,8 @@ fn in_words(explanation: &Explanation, crawler: &Crawler, ip: Option<IpAddr>) ->
 
 fn identity_in_words(crawler: &Crawler, ip: Option<IpAddr>) -> String {
     let assurance = crawler.assurance.as_str();
-    match (&crawler.evidence, ip) {
+    match (crawler.evidence.identity(), ip) {
+        (Evidence::Licence { .. }, _) => format!("assurance {assurance}"),
         (Evidence::Range { source }, _) => {
             format!("assurance {assurance}: its address is in a range (source: {source})")
         }

@@ -24,6 +24,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
+use crate::protocol::message_signature::SigningKey;
 use crate::protocol::message_signature::ed25519::is_refused;
 use crate::protocol::rsl::{UsageClass, covers_url};
 
@@ -237,21 +238,18 @@ impl VerifyingKey {
 }
 
 /// A key that tokens are signed with.
-pub struct IssuingKey {
-    pair: Ed25519KeyPair,
-    public: VerifyingKey,
-}
+#[derive(Debug)]
+pub struct IssuingKey(SigningKey);
 
 impl IssuingKey {
-    /// The key in a PKCS#8 document (RFC 8410), with or without its public half; none if it holds no key of Ed25519.
-    pub fn from_pkcs8(der: &[u8]) -> Option<IssuingKey> {
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok()?;
-        Some(IssuingKey { public: VerifyingKey::of(&pair), pair })
+    /// The same key, for tokens: what is signed begins with words that no other signature has.
+    pub fn new(key: SigningKey) -> IssuingKey {
+        IssuingKey(key)
     }
 
     /// Its public half.
     pub fn verifying_key(&self) -> VerifyingKey {
-        self.public
+        VerifyingKey::of(self.0.pair())
     }
 
     /// [`LicenseToken::issue`] with this key.
@@ -259,14 +257,7 @@ impl IssuingKey {
     /// # Errors
     /// Claims that no token may have.
     pub fn issue(&self, claims: &Claims) -> Result<String, IssueError> {
-        LicenseToken::issue(claims, &self.pair)
-    }
-}
-
-/// Names the key; its private part is never shown.
-impl fmt::Debug for IssuingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssuingKey").field("public", &self.public).finish_non_exhaustive()
+        LicenseToken::issue(claims, self.0.pair())
     }
 }
 

@@ -80,6 +80,10 @@ impl SigningKey {
         if key.public == public { Ok(key) } else { Err(KeyError::Member("x")) }
     }
 
+    pub(in crate::protocol) fn pair(&self) -> &Ed25519KeyPair {
+        &self.pair
+    }
+
     /// Its public part.
     pub fn public_key(&self) -> &PublicKey {
         &self.public

@@ -1,0 +1,224 @@
+//! Another licence server: asked what a token is worth, within a bounded time, by as few questions as there can be. Whatever
+//! becomes of it, nothing that a licence decides is served for free, and nobody else waits.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use e2e::config::{self, RICH};
+use e2e::licences::{POLICY, call, fetch, license};
+use e2e::origin::ok;
+use e2e::wait::{PATIENCE, until_true};
+use e2e::{Answer, Byline, Client, Origin, configured, get};
+
+/// A server that says what it is told to, and counts what it is asked.
+struct Server {
+    origin: Origin,
+    says: Arc<Mutex<Vec<u8>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Server {
+    fn saying(answer: impl Into<Vec<u8>>) -> Server {
+        let (says, asked) = (Arc::new(Mutex::new(answer.into())), Arc::new(AtomicUsize::new(0)));
+        let origin = Origin::start({
+            let (says, asked) = (Arc::clone(&says), Arc::clone(&asked));
+            move |visit| {
+                while visit.request().is_some() {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    let answer = says.lock().expect("no test panics in it").clone();
+                    // Nothing to say: it hangs until the other side has had enough.
+                    if answer.is_empty() {
+                        visit.left_within(PATIENCE);
+                        return;
+                    }
+                    if visit.write(answer).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Server { origin, says, asked }
+    }
+
+    fn says(&self, answer: impl Into<Vec<u8>>) {
+        *self.says.lock().expect("no test panics in it") = answer.into();
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn json(text: &str) -> Vec<u8> {
+    ok("Content-Type: application/json\r\n", text)
+}
+
+const ACTIVE: &str = r#"{"active":true,"permitted":true,"resource":"http://site.test/*"}"#;
+
+fn serve(site: &Origin, server: &str, more: &str) -> Byline {
+    let policy = POLICY.replace(
+        "mode = \"enforce\"",
+        &format!("mode = \"enforce\"\n[licence_server]\nurl = \"{server}/olp\""),
+    );
+    let config = format!(
+        "{}[licence]\nclient_id = \"press\"\nclient_secret = \"{{dir}}/secret\"\n{more}",
+        config::POLICY
+    );
+    configured(config::site(&site.url(), &config)).policy(policy).file("secret", "hush hush\n").start()
+}
+
+fn site() -> Origin {
+    Origin::answering(ok("", "a work"))
+}
+
+fn licensed(byline: &Byline, path: &str, token: &str) -> Answer {
+    fetch(byline, RICH, "RichBot", path, &license(token))
+}
+
+fn word(answer: &Answer) -> (u16, String) {
+    let challenge = answer.field("www-authenticate");
+    (answer.status, challenge.split('"').nth(1).unwrap_or_default().to_owned())
+}
+
+#[test]
+fn its_word_counts_and_is_asked_for_once() {
+    let (site, server) = (site(), Server::saying(json(ACTIVE)));
+    let byline = serve(&site, &server.origin.url(), "");
+    assert_eq!(server.asked(), 0);
+    assert_eq!(licensed(&byline, "/licensed/1", "opaque.token").status, 200);
+    let question = server.origin.request();
+    assert_eq!((question.method.as_str(), question.target.as_str()), ("POST", "/olp/introspect"));
+    let body = String::from_utf8_lossy(&question.body).into_owned();
+    assert_eq!(body, "token=opaque.token&resource=http%3A%2F%2Fsite.test%2Flicensed%2F1");
+    // `press:hush+hush`: form-encoded first, then base64.
+    assert_eq!(question.fields.all("authorization"), ["Basic cHJlc3M6aHVzaCtodXNo"]);
+    // Its answer is about all of the site.
+    assert_eq!(licensed(&byline, "/licensed/2", "opaque.token").status, 200);
+    assert_eq!(server.asked(), 1);
+    let record = byline.records().pop().expect("a record");
+    let evidence = record["evidence"].as_str().expect("a text");
+    assert!(evidence.starts_with("licence external ") && evidence.ends_with(", range policy"), "{evidence}");
+    assert!(!evidence.contains("opaque") && !byline.words().contains("opaque"));
+    // What is revoked here counts here.
+    let name = evidence.split(' ').nth(2).expect("its name").trim_end_matches(',');
+    let state = byline.state.display().to_string();
+    assert_eq!(e2e::byline::run(["licence", "revoke", "--state", &state, name]).code, 0);
+    assert_eq!(word(&licensed(&byline, "/licensed/2", "opaque.token")), (401, "invalid_token".to_owned()));
+    // We are no server ourselves then.
+    assert_eq!(byline.ask(call("/token", "", "x=y")).text(), "a work");
+    // Nobody is asked about what shows no token, or a work that is free.
+    assert_eq!(word(&fetch(&byline, RICH, "RichBot", "/licensed/1", "")).0, 401);
+    assert_eq!(licensed(&byline, "/robots.txt", "another").status, 200);
+    assert_eq!(server.asked(), 1);
+}
+
+#[test]
+fn each_of_its_answers_has_ours() {
+    let (site, server) = (site(), Server::saying(""));
+    let byline = serve(&site, &server.origin.url(), "");
+    let licence = |usage: &str| format!("<license><permits type=\\\"usage\\\">{usage}</permits></license>");
+    let active = |license: &str| {
+        json(&format!(r#"{{"active":true,"permitted":true,"resource":"x","license":"{license}"}}"#))
+    };
+    let status = |line: &str, body: &str| {
+        format!("HTTP/1.1 {line}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    let cases = [
+        (active(&licence("ai-train")), 200, ""),
+        (active(&licence("search")), 403, "insufficient_scope"),
+        (active("<license>"), 503, "server_error"),
+        (json(r#"{"active":false}"#), 401, "invalid_token"),
+        (json(r#"{"active":true,"permitted":false}"#), 403, "insufficient_scope"),
+        (json(r#"{"active":true}"#), 403, "insufficient_scope"),
+        (status("401 Unauthorized", r#"{"error":"invalid_token"}"#), 401, "invalid_token"),
+        (status("401 Unauthorized", r#"{"error":"invalid_client"}"#), 503, "server_error"),
+        (status("500 Internal Server Error", "oops"), 503, "server_error"),
+        (status("302 Found\r\nLocation: /other", ""), 503, "server_error"),
+        (json("garbage"), 503, "server_error"),
+        (
+            json(&format!(r#"{{"active":true,"permitted":true,"x":"{}"}}"#, "x".repeat(70_000))),
+            503,
+            "server_error",
+        ),
+        (b"garbage\r\n\r\n".to_vec(), 503, "server_error"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec(), 503, "server_error"),
+    ];
+    for (index, (says, code, error)) in cases.into_iter().enumerate() {
+        server.says(says);
+        // A token of its own for each; one that failed is not asked about for a second.
+        until_true("an answer", PATIENCE, || {
+            let before = server.asked();
+            let said = word(&licensed(&byline, "/licensed/1", &format!("token-{index}")));
+            let was_asked = server.asked() > before;
+            if was_asked {
+                assert_eq!(said, (code, error.to_owned()), "case {index}");
+            } else {
+                assert_eq!(said, (503, "server_error".to_owned()), "case {index}, while it is left alone");
+            }
+            was_asked
+        });
+    }
+    assert!(byline.records().iter().all(|record| record["amount_nano"] == "0"));
+}
+
+#[test]
+fn one_that_hangs_costs_a_bounded_time_and_nobody_else_waits() {
+    let (site, server) = (site(), Server::saying(""));
+    let byline = serve(&site, &server.origin.url(), "timeout = \"1s\"\n");
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let begun = Instant::now();
+                    (word(&licensed(&byline, "/licensed/1", "slow")), begun.elapsed())
+                })
+            })
+            .collect();
+        until_true("the question", PATIENCE, || server.asked() > 0);
+        // Meanwhile: people, crawlers without a token, works that no licence decides.
+        let begun = Instant::now();
+        assert_eq!(byline.ask(get("/licensed/1", "")).status, 200);
+        assert_eq!(word(&fetch(&byline, RICH, "RichBot", "/licensed/1", "")).0, 401);
+        assert_eq!(fetch(&byline, RICH, "RichBot", "/free", "").status, 200);
+        let others = begun.elapsed();
+        for one in waiting {
+            let (said, took) = one.join().expect("no panic");
+            assert_eq!(said, (503, "server_error".to_owned()));
+            assert!(took < Duration::from_secs(10), "{took:?}");
+            assert!(others < took, "others waited as well: {others:?}");
+        }
+    });
+    assert_eq!(server.asked(), 1, "one question for all");
+    // What was asked for in vain is asked again once the server is back.
+    server.says(json(ACTIVE));
+    until_true("the server's return", PATIENCE, || licensed(&byline, "/licensed/1", "slow").status == 200);
+    assert!(byline.records().iter().all(|record| record["status"] == 200));
+}
+
+#[test]
+fn one_that_is_not_there_is_a_503() {
+    let site = site();
+    let nowhere = e2e::ports::Port::reserve();
+    let byline = serve(&site, &format!("http://{}", nowhere.addr()), "");
+    let answer = licensed(&byline, "/licensed/1", "any");
+    assert_eq!(word(&answer), (503, "server_error".to_owned()));
+    assert!(answer.fields.has("retry-after"));
+    assert!(site.untouched());
+}
+
+#[test]
+fn strangers_cannot_make_us_ask_without_end() {
+    let (site, server) = (site(), Server::saying(json(r#"{"active":false}"#)));
+    let byline = serve(&site, &server.origin.url(), "");
+    let mut client = Client::connect_from(RICH, byline.listen);
+    let begun = Instant::now();
+    for index in 0..400 {
+        let lines = format!("User-Agent: RichBot/1.0\r\n{}", license(&format!("made-up-{index}")));
+        let said = word(&client.ask(get("/licensed/1", &lines)));
+        assert!(matches!(said.0, 401 | 503), "{said:?}");
+    }
+    let (asked, most) = (server.asked() as u64, 111 + 10 * begun.elapsed().as_secs());
+    assert!((100..=most).contains(&asked), "asked {asked} times");
+    assert!(byline.records().is_empty());
+}

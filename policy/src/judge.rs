@@ -242,7 +242,7 @@ impl Objection {
     pub(crate) fn unlicensed(self, why: Unlicensed) -> Objection {
         let unlicensed = Some(why);
         match why.status() {
-            402 => Objection { unlicensed, ..self },
+            402 if self.kind != RefusalKind::Unlicensed => Objection { unlicensed, ..self },
             status => {
                 let kind = RefusalKind::Unlicensed;
                 Objection { kind, status, crawler_error: None, unlicensed, ..self }

@@ -39,6 +39,18 @@ enum Says {
     Deny,
     Price,
     OriginPrice,
+    LicenceOnly,
+    LicenceOrPrice,
+}
+
+impl Says {
+    fn has_price(self) -> bool {
+        matches!(self, Says::Price | Says::OriginPrice | Says::LicenceOrPrice)
+    }
+
+    fn asks_for_a_licence(self) -> bool {
+        matches!(self, Says::LicenceOnly | Says::LicenceOrPrice)
+    }
 }
 
 /// A rule for the purpose `train`.
@@ -60,7 +72,12 @@ fn known_rung(rung: Assurance) {
 }
 
 fn rules() -> Vec<RuleCase> {
-    let mut rules = vec![RuleCase { says: Says::Deny, limit: false, require: Assurance::Network }];
+    let plain = |says| RuleCase { says, limit: false, require: Assurance::Network };
+    let mut rules = vec![plain(Says::Deny), plain(Says::LicenceOnly)];
+    // Under `require = "licensed"` whoever holds the licence is asked for no price by the rule before it.
+    rules.extend(
+        RUNGS[..3].iter().map(|require| RuleCase { require: *require, ..plain(Says::LicenceOrPrice) }),
+    );
     for limit in [false, true] {
         rules.push(RuleCase { says: Says::Allow, limit, require: Assurance::Network });
         for require in RUNGS {
@@ -78,19 +95,28 @@ impl RuleCase {
         let limit = if self.limit { "limit = { requests = 3, per = \"1h\" }\n" } else { "" };
         let says = match self.says {
             Says::Allow => "allow = true".to_owned(),
-            Says::Deny => "deny = true".to_owned(),
-            Says::Price => "charge = { price = \"0.01 USD\", per = \"fetch\" }".to_owned(),
+            Says::Deny | Says::LicenceOnly => "deny = true".to_owned(),
+            Says::Price | Says::LicenceOrPrice => {
+                "charge = { price = \"0.01 USD\", per = \"fetch\" }".to_owned()
+            }
             Says::OriginPrice => {
                 "charge = { price = \"0.01 USD\", per = \"fetch\", max = \"0.02 USD\", origin_price = true }"
                     .to_owned()
             }
         };
-        let require = match self.says {
-            Says::Allow | Says::Deny => String::new(),
-            Says::Price | Says::OriginPrice => format!("require = \"{}\"\n", self.require.as_str()),
+        let require = match self.says.has_price() {
+            true => format!("require = \"{}\"\n", self.require.as_str()),
+            false => String::new(),
+        };
+        let licence = match self.says.asks_for_a_licence() {
+            true => {
+                "[[licence_offer]]\nid = \"training\"\npath = \"/**\"\nusage = \"ai-train\"\npayment = \"free\"\n\
+                 [[rule]]\nname = \"licensed\"\npurpose = [\"train\"]\nassurance = \"licensed\"\nallow = true\n"
+            }
+            false => "",
         };
         let text = format!(
-            "version = 1\nmode = \"{mode}\"\ncurrency = \"USD\"\n\
+            "version = 1\nmode = \"{mode}\"\ncurrency = \"USD\"\n{licence}\
              [[rule]]\nname = \"it\"\npurpose = [\"train\"]\n{says}\n{require}{limit}\
              [[crawler]]\ntoken = \"TestBot\"\noperator = \"nobody\"\npurpose = \"train\"\n\
              [[crawler]]\ntoken = \"CreditBot\"\noperator = \"credit\"\npurpose = \"train\"\n\
@@ -108,59 +134,77 @@ impl RuleCase {
     }
 }
 
-/// Every kind of evidence, with the rung that the table has for it where the rule asks for that rung.
+/// What is known of who asks, as the table takes it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// The rung that counts where money moves; none for a spoof.
+    rung: Option<Assurance>,
+    licence: Shown,
+}
+
+/// A licence token that a request shows, or none.
+type Shown = Option<Result<(), Unlicensed>>;
+
+/// Every kind of evidence of who asks, with its rung where money moves.
 fn evidence() -> Vec<(Evidence, Option<Assurance>)> {
+    let signed = |may_pay| Evidence::Signed {
+        agent: Arc::from("https://bot.example"),
+        keyid: Arc::from("key"),
+        may_pay,
+    };
     let all = [
         Evidence::None,
         Evidence::Range { source: Arc::from("policy") },
         Evidence::ReverseDns { name: Arc::from("a.bot.example") },
         signed(true),
         signed(false),
-        Evidence::None.with_licence(held()),
-        signed(true).with_licence(held()),
-        Evidence::Range { source: Arc::from("policy") }.with_licence(Err(Unlicensed::Expired)),
         Evidence::Contradicted { by: Arc::from("range") },
     ];
-    fn rung(evidence: &Evidence) -> Option<Assurance> {
-        match evidence {
-            Evidence::None | Evidence::Signed { may_pay: false, .. } => Some(Assurance::Claimed),
-            Evidence::Range { .. } | Evidence::ReverseDns { .. } => Some(Assurance::Network),
-            Evidence::Signed { .. } => Some(Assurance::Signed),
-            // A licence is no identity: without one it is worth nothing where money moves.
-            Evidence::Licence { shown: Ok(_), identity } => match rung(identity) {
-                Some(Assurance::Claimed) => Some(Assurance::Claimed),
-                _ => Some(Assurance::Licensed),
-            },
-            Evidence::Licence { shown: Err(_), identity } => rung(identity),
-            Evidence::Contradicted { .. } => None,
-        }
+    let rung = |evidence: &Evidence| match evidence {
+        // Where money moves, a signature that could be sent again with any other path is a claim.
+        Evidence::None | Evidence::Signed { may_pay: false, .. } => Some(Assurance::Claimed),
+        Evidence::Range { .. } | Evidence::ReverseDns { .. } => Some(Assurance::Network),
+        Evidence::Signed { .. } => Some(Assurance::Signed),
+        Evidence::Contradicted { .. } => None,
+        Evidence::Licence { .. } => unreachable!("it is shown beside the others"),
+    };
+    let with_rung = |evidence: Evidence| {
+        let rung = rung(&evidence);
+        (evidence, rung)
+    };
+    all.into_iter().map(with_rung).collect()
+}
+
+/// What can be wrong with a token, in words; the rest of CAP's table is about fetches that show none.
+fn bad_token(why: Unlicensed) -> Option<&'static str> {
+    match why {
+        Unlicensed::Malformed => Some("unreadable"),
+        Unlicensed::InvalidToken => Some("wrong or revoked"),
+        Unlicensed::Expired => Some("expired"),
+        Unlicensed::NotPermitted => Some("not for this use or work"),
+        Unlicensed::CannotValidate => Some("cannot be checked just now"),
+        Unlicensed::Missing | Unlicensed::NoLicense | Unlicensed::Unpaid => None,
     }
-    all.into_iter()
-        .map(|evidence| {
-            let rung = rung(&evidence);
-            (evidence, rung)
-        })
-        .collect()
 }
 
-fn signed(may_pay: bool) -> Evidence {
-    Evidence::Signed { agent: Arc::from("https://bot.example"), keyid: Arc::from("key"), may_pay }
+/// Every kind of licence token, where one can decide; else some of them, for they must make no difference.
+fn licences(can_decide: bool) -> Vec<Shown> {
+    let bad = Unlicensed::ALL.into_iter().filter(|why| bad_token(*why).is_some());
+    let bad = bad.filter(|why| can_decide || *why == Unlicensed::Expired);
+    [None, Some(Ok(()))].into_iter().chain(bad.map(|why| Some(Err(why)))).collect()
 }
 
-fn held() -> Result<Held, Unlicensed> {
-    Ok(Held { licence: Arc::from("training"), token: Arc::from("00") })
-}
-
-/// Crawlers of all rungs and the spoof, with what the table knows of them.
-fn identities(row: &Arc<CrawlerRow>) -> Vec<(Crawler, Option<Assurance>)> {
-    let mut all: Vec<(Crawler, Option<Assurance>)> =
-        evidence().into_iter().map(|(evidence, rung)| (identify(Arc::clone(row), evidence), rung)).collect();
-    for rung in RUNGS {
-        if !all.iter().any(|(_, known)| *known == Some(rung)) {
-            all.push((
-                Crawler { row: Arc::clone(row), assurance: rung, evidence: Evidence::None },
-                Some(rung),
-            ));
+/// Crawlers with all evidence and all licences.
+fn identities(row: &Arc<CrawlerRow>, can_decide: bool) -> Vec<(Crawler, Known)> {
+    let mut all = Vec::new();
+    for (evidence, rung) in evidence() {
+        for licence in licences(can_decide) {
+            let held = Held { licence: Arc::from("training"), token: Arc::from("00") };
+            let evidence = match licence {
+                None => evidence.clone(),
+                Some(shown) => evidence.clone().with_licence(shown.map(|()| held)),
+            };
+            all.push((identify(Arc::clone(row), evidence), Known { rung, licence }));
         }
     }
     all
@@ -234,7 +278,7 @@ impl Standing for Books {
 struct Case<'a> {
     rule: RuleCase,
     crawler: &'a Crawler,
-    rung: Option<Assurance>,
+    known: Known,
     work: &'a Work,
     offer: &'a Result<Offer, OfferError>,
     account: &'a str,
@@ -243,11 +287,15 @@ struct Case<'a> {
 }
 
 /// The columns, with all values that each can have.
-const COLUMNS: [(&str, &[&str]); 9] = [
+const COLUMNS: [(&str, &[&str]); 10] = [
     ("who", &["AI crawler", "anybody else"]),
     ("fetches", &["a work", "robots.txt and the like"]),
     ("purpose", &["the rule's", "another"]),
-    ("the rule says", &["allow", "deny", "price", "price, or the origin's"]),
+    (
+        "the rule says",
+        &["allow", "deny", "price", "price, or the origin's", "licence, or deny", "licence, or price"],
+    ),
+    ("licence", &["none", "good", "bad"]),
     ("budget", &["left, or none set", "used up"]),
     (
         "offer",
@@ -277,6 +325,10 @@ const COLUMNS: [(&str, &[&str]); 9] = [
     ),
     ("comes back", &["the work", "the work, free", "the work, bad price", "no work"]),
 ];
+
+/// Two of them, by their places.
+const SAYS: usize = 3;
+const LICENCE: usize = 4;
 
 type Seen = [usize; COLUMNS.len()];
 
@@ -310,6 +362,15 @@ impl Case<'_> {
                 Says::Deny => "deny",
                 Says::Price => "price",
                 Says::OriginPrice => "price, or the origin's",
+                Says::LicenceOnly => "licence, or deny",
+                Says::LicenceOrPrice => "licence, or price",
+            },
+            match self.known.licence {
+                // A spoof's licence is nobody's.
+                _ if self.known.rung.is_none() => "none",
+                None => "none",
+                Some(Ok(())) => "good",
+                Some(Err(_)) => "bad",
             },
             if self.rule.limit && self.books.exhausted { "used up" } else { "left, or none set" },
             match self.offer {
@@ -324,10 +385,15 @@ impl Case<'_> {
                     "not signed for"
                 }
             },
-            match self.rung {
-                None => "spoof",
-                Some(rung) if rung < self.rule.require => "below `require`",
-                Some(_) => "enough",
+            match (self.known.rung, self.rule.require) {
+                (None, _) => "spoof",
+                // A licence is no identity: the network at least says whose account it is.
+                (Some(rung), Assurance::Licensed) => match self.known.licence {
+                    Some(Ok(())) if rung >= Assurance::Network => "enough",
+                    _ => "below `require`",
+                },
+                (Some(rung), require) if rung < require => "below `require`",
+                (Some(_), _) => "enough",
             },
             match (self.account, self.books.credit) {
                 ("credit", true) => "credit",
@@ -353,43 +419,37 @@ impl Case<'_> {
         seen
     }
 
-    fn answer(&self, policy: &PolicySnapshot) -> Answer {
+    /// What is answered, and its status if it is a refusal.
+    fn answer(&self, policy: &PolicySnapshot) -> (Answer, Option<u16>) {
         let grant = match admit(policy, self.crawler, self.work, self.offer, &self.books) {
-            Admission::Refuse(refusal) => return Answer::refused(&refusal),
+            Admission::Refuse(refusal) => return self.refused(&refusal),
             Admission::Proceed(grant) => grant,
         };
         match release(policy, &grant, self.crawler, self.work, self.offer, &self.books, self.response) {
-            Release::Refuse(refusal) => Answer::refused(&refusal),
-            Release::Deliver(terms) => match terms.would_refuse {
-                None if terms.owed => Answer("delivered, the price is owed".to_owned()),
-                None => Answer("delivered, free".to_owned()),
-                Some(status) => Answer(format!("would be {status}")),
-            },
+            Release::Refuse(refusal) => self.refused(&refusal),
+            Release::Deliver(terms) => {
+                let said = if terms.owed { "delivered, the price is owed" } else { "delivered, free" };
+                (Answer(said.to_owned()), terms.would_refuse)
+            }
         }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> (Answer, Option<u16>) {
+        let status = refusal.status();
+        let why = refusal.unlicensed.as_ref().map(|(why, _)| *why);
+        let said = match (refusal.crawler_error, why) {
+            (Some(code), _) => format!("{status} `{code}`"),
+            (None, Some(why)) if self.known.licence == Some(Err(why)) => "the token's".to_owned(),
+            (None, Some(why)) => format!("{status} CAP `{}`", why.error().as_str()),
+            (None, None) => format!("{status}"),
+        };
+        (Answer(said), Some(status))
     }
 }
 
 /// What is answered, in the table's words.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Answer(String);
-
-impl Answer {
-    fn refused(refusal: &Refusal) -> Answer {
-        let status = refusal.status();
-        Answer(match refusal.crawler_error {
-            Some(code) => format!("{status} `{code}`"),
-            None => format!("{status}"),
-        })
-    }
-
-    /// What a rule that only observes makes of it.
-    fn observed(&self) -> Answer {
-        match self.0.split_once(' ').map_or(self.0.as_str(), |(status, _)| status).parse::<u16>() {
-            Ok(status) => Answer(format!("would be {status}")),
-            Err(_) => Answer("delivered, free".to_owned()),
-        }
-    }
-}
 
 /// Answers under `require` below `signed`, and from `signed` on.
 type Answers = [Option<Answer>; 2];
@@ -412,22 +472,26 @@ fn walk(mut each: impl FnMut(&Case<'_>, &PolicySnapshot, &PolicySnapshot)) {
                 let mut row = CrawlerRow::clone(enforcing.directory().row(token).expect("a row"));
                 row.class = if is_ai { Class::Ai } else { others[turn % others.len()] };
                 row.purpose = if is_named { Purpose::Train } else { purposes[turn % purposes.len()] };
-                for (crawler, rung) in identities(&Arc::new(row)) {
+                let is_touched = is_ai && is_named;
+                for (crawler, known) in
+                    identities(&Arc::new(row), is_touched && rule.says.asks_for_a_licence())
+                {
                     for (work, offer, response) in
                         works.iter().flat_map(|work| offers.iter().map(move |offer| (work, offer))).flat_map(
                             |(work, offer)| responses.iter().map(move |response| (work, offer, response)),
                         )
                     {
-                        for (exhausted, credit) in
-                            [(false, false), (false, true), (true, false), (true, true)]
-                        {
+                        let standings = [(false, true), (false, false), (true, false), (true, true)];
+                        // Whoever is not touched has no standing that could be asked about.
+                        let standings = if is_touched { &standings[..] } else { &standings[..1] };
+                        for &(exhausted, credit) in standings {
                             let books = Books { exhausted, credit };
                             let account = &*crawler.row.operator;
                             each(
                                 &Case {
                                     rule,
                                     crawler: &crawler,
-                                    rung,
+                                    known,
                                     work,
                                     offer,
                                     account,
@@ -521,9 +585,16 @@ fn merge(into: &mut Answers, other: &Answers) -> bool {
 fn kinds() -> Vec<(Seen, Answers)> {
     let mut kinds: BTreeMap<Seen, Answers> = BTreeMap::new();
     walk(|case, enforcing, observing| {
-        let answer = case.answer(enforcing);
-        assert_eq!(case.answer(observing), answer.observed(), "observing {:?} {:?}", case.seen(), case.rule);
-        let has_price = matches!(case.rule.says, Says::Price | Says::OriginPrice);
+        let (answer, refused) = case.answer(enforcing);
+        let observed = case.answer(observing);
+        assert_eq!(
+            observed,
+            (Answer("delivered, free".to_owned()), refused),
+            "{:?} {:?}",
+            case.seen(),
+            case.rule
+        );
+        let has_price = case.rule.says.has_price();
         let is_signed = case.rule.require >= Assurance::Signed;
         let this: Answers =
             [false, true].map(|signed| (!has_price || signed == is_signed).then(|| answer.clone()));
@@ -531,6 +602,21 @@ fn kinds() -> Vec<(Seen, Answers)> {
         let known = kinds.entry(key).or_default();
         assert!(merge(known, &this), "answered in two ways: {:?}: {known:?} and {this:?}", words(&key));
     });
+    // Without a licence, a rule that takes one instead of a price is that price. Said once, it need not be said again.
+    let as_price = Answer("as for *price*".to_owned());
+    let priced = kinds.clone();
+    for (seen, answers) in &mut kinds {
+        let mut plain = *seen;
+        plain[SAYS] = value(SAYS, "price");
+        let is_touched = seen[..SAYS] == [0; SAYS];
+        if is_touched
+            && seen[SAYS] == value(SAYS, "licence, or price")
+            && seen[LICENCE] == value(LICENCE, "none")
+            && priced.get(&plain) == Some(&*answers)
+        {
+            *answers = [Some(as_price.clone()), Some(as_price.clone())];
+        }
+    }
     kinds.into_iter().collect()
 }
 
@@ -555,6 +641,8 @@ How to read them:
   fetched open, or was used before. *Another amount*: an exact price that is not the price; *more than the most*: above all that the rule lets it cost.
 - **identity**: what the evidence amounts to, beside the rung that the rule asks for with `require`: *spoof* is a name that the evidence contradicts. A signature that neither says what is
   fetched nor has a nonce is no more than a claim here, unless the network confirms it.
+- **licence**: a token that the request shows, where a licence for this use is on offer ([licences.md](licences.md)). *Licence, or deny* is a rule that allows with
+  `assurance = \"licensed\"`, before one that denies; *licence, or price* before one that charges, whose 402 mentions the licence as well. *CAP*: the `error` of `WWW-Authenticate: License`.
 - **account**: of the operator, in the policy, and whether its credit is used up. *Contract*: it accepts the price without an offer (`accept`); a *small contract* accepts less than that.
 - **comes back**: *no work* is a redirect, a 304 or an error of the origin's; the origin's own price may be acceptable, free, or bad (unreadable, or above `max`).
 - **answer**: status and `crawler-error`. Two columns, because a rule that asks for a signature speaks Pay Per Crawl to the letter.
@@ -564,17 +652,27 @@ version was paid before within `repeat_free`.
 ";
 
 fn document(rows: &[Row]) -> String {
-    const SAYS: usize = 3;
     let mut text = INTRODUCTION.to_owned();
-    let priced = |row: &Row| {
-        row.cells[SAYS].first().map(|value| COLUMNS[SAYS].1[*value]).filter(|says| says.starts_with("price"))
+    let tokens = Unlicensed::ALL.into_iter().filter_map(|why| {
+        bad_token(why).map(|words| format!("{words}: {} `{}`", why.status(), why.error().as_str()))
+    });
+    let _ = writeln!(text, "\n*The token's* answer: {}.", tokens.collect::<Vec<_>>().join("; "));
+    let section = |row: &Row| match row.cells[SAYS].first().map(|value| COLUMNS[SAYS].1[*value]) {
+        Some("price") => 1,
+        Some("price, or the origin's") => 2,
+        Some(says) if says.starts_with("licence") => 3,
+        _ => 0,
     };
-    for (title, chosen) in [
-        ("Without a price", None),
-        ("A rule with a price", Some("price")),
-        ("A rule whose price the origin may set", Some("price, or the origin's")),
-    ] {
-        let rows: Vec<&Row> = rows.iter().filter(|row| priced(row) == chosen).collect();
+    for (index, title) in [
+        "Without a price",
+        "A rule with a price",
+        "A rule whose price the origin may set",
+        "Rules that ask for a licence",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let rows: Vec<&Row> = rows.iter().filter(|row| section(row) == index).collect();
         // A column that all rows of a table agree on is in its title.
         let shown: Vec<usize> = (0..COLUMNS.len())
             .filter(|column| rows.iter().any(|row| row.cells[*column] != rows[0].cells[*column]))
@@ -591,7 +689,7 @@ fn document(rows: &[Row]) -> String {
         for column in &shown {
             let _ = write!(text, " {} |", COLUMNS[*column].0);
         }
-        let one_answer = chosen.is_none();
+        let one_answer = index == 0;
         text.push_str(if one_answer {
             " answer |\n|"
         } else {

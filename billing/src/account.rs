@@ -157,8 +157,9 @@ impl Accounts {
     pub(crate) fn committed<S: Deref<Target = str>>(&self, record: &UsageRecord<S>) {
         let seconds = record.time_micros.div_euclid(1_000_000);
         let mut books = self.books();
-        // A currency that nobody knows is no policy's, and no credit limit's.
+        // A currency that nobody knows is no policy's, and no credit limit's. What was paid before delivery is not owed.
         if record.amount_nano > 0
+            && record.settlement.is_none()
             && let Ok(currency) = Currency::parse(&record.currency)
         {
             let month = metrics::month_of(record.time_micros);

@@ -18,7 +18,7 @@
 //!
 //! # The saved state
 //!
-//! `BYLD`, a version (`u64`, little-endian as all numbers), a block each of balances and budgets, repeat keys, what is spent,
+//! `BYLD`, a version (`u64`, little-endian as all numbers), a block each of balances and budgets, repeat keys, what is spent, payments
 //! and totals (length before), then SHA-256 of all that. A state of another version or with a wrong sum is refused whole; the
 //! ledger then shows every entry again.
 
@@ -33,6 +33,7 @@ use metrics::{Entry, Gap, Text, UsageRecord};
 use ring::digest;
 
 use crate::account::Accounts;
+use crate::payments::Payments;
 use crate::rate::rate_record;
 use crate::repeat::{Repeats, Version};
 use crate::spent::{SpendError, SpendKey, Spending, Spent};
@@ -45,6 +46,7 @@ pub struct Derived {
     accounts: Arc<Accounts>,
     repeats: Repeats,
     spent: Arc<Spent>,
+    payments: Arc<Payments>,
     totals: Mutex<Seen>,
     passed: Mutex<Passed>,
 }
@@ -102,6 +104,7 @@ impl Derived {
             accounts: Arc::default(),
             repeats: Repeats::new(),
             spent: Arc::default(),
+            payments: Arc::default(),
             totals: Mutex::default(),
             passed: Mutex::default(),
         })
@@ -118,6 +121,11 @@ impl Derived {
         self.spent.spend(key, now)
     }
 
+    /// The payments that are settled before delivery.
+    pub fn payments(&self) -> &Arc<Payments> {
+        &self.payments
+    }
+
     /// Rates a record that is complete but for `repeat`, `quantity`, `quote_nano` and `amount_nano`, and fills these in.
     ///
     /// Call it once, right before the record is encoded, with the rule's `repeat_free_secs` (0 where no price is
@@ -129,8 +137,11 @@ impl Derived {
     ) -> Closing {
         record.cut(); // the entry's version is this one
         let version = Version::of(record);
-        record.repeat =
-            version.as_ref().is_some_and(|version| self.repeats.check_and_insert(version, repeat_free_secs));
+        // What was paid before delivery has no version: whoever comes with the payment decides whether it is delivered again.
+        record.repeat = match &version {
+            Some(version) => self.repeats.check_and_insert(version, repeat_free_secs),
+            None => record.repeat && record.settlement.is_some(),
+        };
         let rated = rate_record(record);
         record.quantity = rated.quantity;
         record.quote_nano = rated.quote_nano;
@@ -200,6 +211,7 @@ impl Derived {
                 self.accounts.committed_rollup(rollup);
                 lock(&self.totals).totals.rollup(rollup);
             }
+            Ok(Entry::Payment(payment)) => self.payments.seen(payment),
             Ok(
                 Entry::Fetch(_) | Entry::Gap(_) | Entry::Policy(_) | Entry::Start(_) | Entry::Unknown { .. },
             ) => {}
@@ -211,6 +223,7 @@ impl Derived {
             Ok(Entry::Policy(it)) => (it.time_micros, it.id),
             Ok(Entry::Gap(it)) => (it.time_micros, it.id),
             Ok(Entry::Start(it)) => (it.time_micros, it.id),
+            Ok(Entry::Payment(it)) => (it.time_micros, it.id),
             Ok(Entry::Unknown { .. }) | Err(_) => (0, String::new()),
         };
         lock(&self.totals).last = Some(Last { index, time_micros, id });
@@ -224,6 +237,7 @@ impl Derived {
     ) {
         self.accounts.committed(record);
         self.spent.committed(record);
+        self.payments.delivered(record);
         if let Some(version) = version {
             self.repeats.insert_durable(version, !record.repeat && record.quote_nano > 0);
         }
@@ -262,6 +276,9 @@ impl Derived {
         let mut spent = Writer::default();
         self.spent.save(&mut spent);
         out.block(|bytes| bytes.append(&mut spent.out));
+        let mut payments = Writer::default();
+        self.payments.save(&mut payments);
+        out.block(|bytes| bytes.append(&mut payments.out));
         let mut totals = Writer::default();
         {
             let seen = lock(&self.totals);
@@ -297,6 +314,7 @@ impl Derived {
         let accounts = Accounts::restored(&mut Reader { rest: blocks.block()? })?;
         let repeats = Repeats::restore(blocks.block()?)?;
         let spent = Spent::restored(&mut Reader { rest: blocks.block()? })?;
+        let payments = Payments::restored(&mut Reader { rest: blocks.block()? })?;
         let mut totals = Reader { rest: blocks.block()? };
         let unreadable = totals.u64()?;
         let any = totals.u64()? == 1;
@@ -305,6 +323,7 @@ impl Derived {
         self.accounts.take_up(accounts);
         self.repeats.take_up(repeats);
         self.spent.take_up(spent);
+        self.payments.take_up(payments);
         *lock(&self.totals) = seen;
         Ok(())
     }
@@ -348,7 +367,7 @@ impl Derived {
 const UNRECORDED: &str = "more came at once than could be recorded, or the policy was not recorded yet";
 
 const MAGIC: &[u8] = b"BYLD";
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -387,8 +406,10 @@ pub struct Line {
     pub refused: u64,
     /// Sum of quotes of delivered fetches, in nano-units.
     pub quoted_nano: i128,
-    /// Sum of amounts, in nano-units.
+    /// Sum of amounts on account, in nano-units.
     pub owed_nano: i128,
+    /// Sum of amounts that were paid before delivery, in nano-units.
+    pub settled_nano: i128,
     /// Time of the last fetch or refusal, microseconds since the Unix epoch.
     pub last_micros: i64,
 }

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod books;
 pub mod derived;
+pub mod payments;
 pub mod rate;
 pub mod repeat;
 pub mod replay;

@@ -39,6 +39,8 @@ pub struct Facts {
     pub repeat: bool,
     /// The quote is owed.
     pub owed: bool,
+    /// It was paid before delivery, the whole price of a fetch.
+    pub settled: bool,
 }
 
 /// What a fetch costs.
@@ -68,6 +70,7 @@ impl Facts {
             words: record.words,
             repeat: record.repeat,
             owed: record.owed,
+            settled: record.settlement.is_some(),
         }
     }
 }
@@ -82,6 +85,8 @@ pub fn rate_record<S: Deref<Target = str>>(record: &UsageRecord<S>) -> Rated {
 /// Billed are 200 and 206 with a body that was asked for. An origin's failure and a repeat cost nothing. A crawler that
 /// hung up pays for what it got: bytes and words as counted; of a fetch's price the part of the declared length, or all
 /// of it if no length was declared and more than [`HOLD_BYTES`] had left, else nothing.
+///
+/// What was paid before delivery costs what was paid, whatever became of the delivery; delivered again, it is a repeat.
 pub fn rate(facts: &Facts) -> Rated {
     let Some(Measured { unit, quantity, numerator, denominator }) = measure(facts) else {
         return Rated::default();
@@ -103,6 +108,10 @@ struct Measured {
 }
 
 fn measure(facts: &Facts) -> Option<Measured> {
+    if facts.settled {
+        let unit = facts.unit.filter(|unit| *unit == Unit::Fetch && !facts.repeat && facts.charge)?;
+        return Some(Measured { unit, quantity: 1, numerator: 1, denominator: 1 });
+    }
     let aborted = match facts.outcome {
         Outcome::Complete => false,
         Outcome::Aborted => true,
@@ -156,6 +165,7 @@ mod tests {
             words: Some(2_000),
             repeat: false,
             owed: true,
+            settled: false,
         }
     }
 
@@ -231,14 +241,14 @@ mod tests {
             status in prop_oneof![Just(200), Just(206), any::<u16>()],
             outcome in 0usize..5,
             unit in 0usize..4,
-            (head, charge, repeat, owed) in any::<(bool, bool, bool, bool)>(),
+            (head, charge, repeat, owed, settled) in any::<(bool, bool, bool, bool, bool)>(),
             (price_nano, max_nano) in (option::of(edges()), option::of(edges())),
             (bytes, declared_bytes, words) in
                 (any::<u64>(), option::of(any::<u64>()), option::of(any::<u64>())),
         ) -> Facts {
             let units = [None, Some(Unit::Fetch), Some(Unit::Megabyte), Some(Unit::ThousandWords)];
             Facts { status, head, outcome: Outcome::ALL[outcome], charge, unit: units[unit], price_nano,
-                max_nano, bytes, declared_bytes, words, repeat, owed }
+                max_nano, bytes, declared_bytes, words, repeat, owed, settled }
         }
     }
 

@@ -65,7 +65,9 @@ pub struct Version {
 impl Version {
     /// The version that a record delivered; `None` where nothing is charged or nothing names a version.
     pub fn of<S: Deref<Target = str>>(record: &UsageRecord<S>) -> Option<Version> {
-        let charged = *record.verdict == *Verdict::Charge.as_str() && *record.method != *"HEAD";
+        // What was paid with the request was paid by whoever sent it, not by the operator whose name it carries.
+        let on_account = record.settlement.is_none();
+        let charged = *record.verdict == *Verdict::Charge.as_str() && *record.method != *"HEAD" && on_account;
         let unit = record.unit.as_deref().and_then(unit_of).filter(|_| charged)?;
         let name = match (&record.etag, &record.digest) {
             (Some(etag), _) => ["etag", &**etag],

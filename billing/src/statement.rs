@@ -64,6 +64,10 @@ pub struct Statement {
     pub quote_nano: i128,
     /// Sum of the lines' amounts in nano-units.
     pub total_nano: i128,
+    /// The part of it that was paid before delivery, in nano-units: the rest is payable.
+    pub settled_nano: i128,
+    /// The same by the ways in which it was paid: `x402 eip155:8453` …
+    pub settled_by: BTreeMap<String, Settled>,
     /// How many entries the ledger had.
     pub ledger_size: u64,
     /// The Merkle root over them, in hex.
@@ -76,6 +80,15 @@ pub struct Statement {
     pub findings: Vec<Finding>,
     /// How many there are, of which `findings` names the first.
     pub findings_count: u64,
+}
+
+/// What was paid before delivery in one way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Settled {
+    /// Payments: fetches that cost something.
+    pub fetches: u64,
+    /// In nano-units.
+    pub amount_nano: i128,
 }
 
 /// A policy that decided fetches of a statement.
@@ -141,11 +154,11 @@ impl Statement {
         sums.finish(&page, query)
     }
 
-    /// The total, rounded half to even to the currency's minor unit: what is to be paid.
+    /// The total without what was paid before delivery, rounded half to even to the currency's minor unit: what is to be paid.
     pub fn payable(&self) -> String {
         let decimals = usize::from(self.currency.minor_decimals());
         let nano_per_minor = 10_i128.pow(9_u32.saturating_sub(u32::from(self.currency.minor_decimals())));
-        let minor = divide_half_even(self.total_nano, nano_per_minor);
+        let minor = divide_half_even(self.total_nano - self.settled_nano, nano_per_minor);
         let text = decimal(minor * nano_per_minor);
         let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
         if decimals == 0 { whole.to_owned() } else { format!("{whole}.{part:0<decimals$}") }
@@ -187,6 +200,7 @@ struct RawKey {
 struct Sums {
     by_work: bool,
     currencies: BTreeMap<TextId, Lines>,
+    settled_by: BTreeMap<(TextId, String), Settled>,
     policies: Vec<TextId>,
     findings: Vec<Finding>,
     findings_count: u64,
@@ -197,6 +211,7 @@ impl Sums {
         Sums {
             by_work,
             currencies: BTreeMap::new(),
+            settled_by: BTreeMap::new(),
             policies: Vec::new(),
             findings: Vec::new(),
             findings_count: 0,
@@ -229,6 +244,11 @@ impl Sums {
             work: self.by_work.then(|| Box::from(row.work)),
         };
         self.line(row.currency, key).add(row);
+        if let Some(settlement) = row.settlement.filter(|_| row.recorded.amount_nano > 0) {
+            let settled = self.settled_by.entry((row.currency, way_of(settlement))).or_default();
+            settled.fetches += 1;
+            settled.amount_nano += i128::from(row.recorded.amount_nano);
+        }
     }
 
     fn add_rollup(&mut self, row: &RollupRow) {
@@ -264,6 +284,7 @@ impl Sums {
         for unreadable in page.unreadable()? {
             self.finding(unreadable);
         }
+        let settled_by = std::mem::take(&mut self.settled_by);
         let (currency, raw_lines) = choose(self.currencies, page, query.currency.as_deref())?;
         let mut lines = Vec::with_capacity(raw_lines.len());
         for (key, mut line) in raw_lines {
@@ -293,6 +314,8 @@ impl Sums {
             refused: lines.iter().map(|line| line.refused).sum(),
             quote_nano: lines.iter().map(|line| line.quote_nano).sum(),
             total_nano: lines.iter().map(|line| line.amount_nano).sum(),
+            settled_nano: lines.iter().map(|line| line.settled_nano).sum(),
+            settled_by: in_currency(settled_by, page, currency)?,
             lines,
             ledger_size: extent.size,
             ledger_root: extent.root.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -303,6 +326,25 @@ impl Sums {
             query,
         })
     }
+}
+
+/// How something was paid, without the one payment that it was: `x402 eip155:8453` of `x402 eip155:8453 0x12…`.
+fn way_of(settlement: &str) -> String {
+    settlement.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn in_currency(
+    settled_by: BTreeMap<(TextId, String), Settled>,
+    page: &Page<'_>,
+    currency: Currency,
+) -> Result<BTreeMap<String, Settled>, BooksError> {
+    let mut ways = BTreeMap::new();
+    for ((id, way), settled) in settled_by {
+        if *page.text(id)? == *currency.as_str() {
+            ways.insert(way, settled);
+        }
+    }
+    Ok(ways)
 }
 
 /// The lines of the one currency, or of the one that was chosen.

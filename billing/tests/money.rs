@@ -38,6 +38,8 @@ struct Fetch {
     share: u64,
     owed: bool,
     every_fetch_counts: bool,
+    /// Paid before delivery: the price of a fetch, whatever becomes of it.
+    settled: bool,
     later_secs: i64,
 }
 
@@ -50,7 +52,7 @@ fn fetch() -> impl Strategy<Value = Fetch> {
     ];
     let slice = prop_oneof![3 => Just(None), 1 => (0u8..3).prop_map(Some)];
     let time = prop_oneof![8 => 0i64..60, 2 => 500i64..5_000, 1 => Just(40 * 86_400)];
-    let flags = (prop::bool::weighted(0.8), prop::bool::weighted(0.1));
+    let flags = (prop::bool::weighted(0.8), prop::bool::weighted(0.1), prop::bool::weighted(0.2));
     (what, unit, slice, outcome, 0u64..=100, flags, time).prop_map(
         |((operator, work, version, tagged), unit, slice, outcome, share, flags, later_secs)| Fetch {
             operator,
@@ -61,8 +63,9 @@ fn fetch() -> impl Strategy<Value = Fetch> {
             slice,
             outcome,
             share,
-            owed: flags.0 && operator != 2,
+            owed: flags.0 && (operator != 2 || flags.2 && unit == "fetch"),
             every_fetch_counts: flags.1,
+            settled: flags.2 && flags.0 && unit == "fetch" && outcome != Outcome::NotModified,
             later_secs,
         },
     )
@@ -101,7 +104,7 @@ fn record(fetch: &Fetch, seconds: i64, number: usize) -> UsageRecord {
         rule: "training pays".into(),
         verdict: "charge".into(),
         authorisation: None,
-        settlement: None,
+        settlement: fetch.settled.then(|| format!("x402 eip155:8453 0x{number:x}")),
         would_refuse: None,
         status: match (fetch.outcome, fetch.slice) {
             (Outcome::NotModified, _) => 304,
@@ -135,11 +138,21 @@ struct Model {
     /// Operator, work, version, slice (where slices are paid one by one), when, paid or only quoted.
     purchases: Vec<(usize, u8, String, Option<u8>, i64, bool)>,
     owed: HashMap<(usize, i32), i128>,
+    settled: HashMap<(usize, i32), i128>,
     total: i128,
 }
 
 impl Model {
     fn close(&mut self, fetch: &Fetch, record: &UsageRecord, seconds: i64, appended: bool) -> i64 {
+        if fetch.settled {
+            let amount = if fetch.owed { 1_234_567 } else { 0 };
+            if appended {
+                let month = metrics::month_of(seconds * 1_000_000);
+                *self.settled.entry((fetch.operator, month)).or_default() += i128::from(amount);
+                self.total += i128::from(amount);
+            }
+            return amount;
+        }
         let billed = matches!(record.status, 200 | 206)
             && matches!(fetch.outcome, Outcome::Complete | Outcome::Aborted);
         let version = record.etag.clone().or(record.digest.clone()).unwrap();
@@ -250,6 +263,13 @@ proptest! {
                     .map(|line| line.owed_nano)
                     .sum();
                 prop_assert_eq!(line, *owed);
+            }
+        }
+        for ((operator, month), settled) in &model.settled {
+            if *month > newest - 12 {
+                let lines = derived.summary(*month).lines;
+                let lines = lines.iter().filter(|line| line.operator == OPERATORS[*operator]);
+                prop_assert_eq!(lines.map(|line| line.settled_nano).sum::<i128>(), *settled);
             }
         }
     }

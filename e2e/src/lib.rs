@@ -6,6 +6,7 @@
 
 pub mod both;
 pub mod byline;
+pub mod chain;
 pub mod client;
 pub mod config;
 pub mod flood;

@@ -25,6 +25,7 @@ fn encode(entry: &Entry) -> Option<Vec<u8>> {
         Entry::Policy(part) => part.encode(),
         Entry::Gap(gap) => gap.encode(),
         Entry::Start(start) => start.encode(),
+        Entry::Payment(payment) => payment.encode(),
         Entry::Unknown { .. } => return None,
     })
 }

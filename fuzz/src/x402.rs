@@ -66,6 +66,7 @@ fn pay(version: Version, value: &[u8]) {
         url: &OFFERS.resource.url,
         now_secs: NOW,
         takes_contracts: value.len().is_multiple_of(2),
+        is_retry: false,
         requires_identifier: false,
         signature: RequestSignature::Valid { components: &COVERAGE, created_secs: NOW, is_agent_known: true },
     };

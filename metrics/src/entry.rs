@@ -8,12 +8,13 @@ use ring::digest;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Visitor};
 
 use crate::json::{Object, hex, written_len};
-use crate::{Outcome, RecordError, Rollup, UsageRecord, time};
+use crate::{Outcome, PaymentRecord, RecordError, Rollup, UsageRecord, time};
 
 pub(crate) const FETCH: &str = "ai.usage.fetch.v1";
 pub(crate) const ROLLUP: &str = "ai.usage.rollup.v1";
 const POLICY: &str = "ai.usage.policy-activated.v1";
 const GAP: &str = "ai.usage.gap.v1";
+pub(crate) const PAYMENT: &str = "ai.usage.payment.v1";
 const START: &str = "ai.usage.node-start.v1";
 
 /// The longest `id` and `source` of an event, and the longest of the short texts here, in bytes as written.
@@ -35,6 +36,8 @@ pub enum Entry {
     Policy(PolicyPart),
     /// A time that was not metered.
     Gap(Gap),
+    /// A payment that came with a request, before or after it was settled.
+    Payment(Box<PaymentRecord>),
     /// A process began to write.
     Start(NodeStart),
     /// An event of a type that this version does not know. It is no error: newer versions may write more.
@@ -66,6 +69,7 @@ impl Entry {
             FETCH => Entry::Fetch(Box::new(UsageRecord::parse(bytes)?)),
             ROLLUP => Entry::Rollup(Box::new(Rollup::parse(bytes)?)),
             POLICY => Entry::Policy(PolicyPart::parse(bytes)?),
+            PAYMENT => Entry::Payment(Box::new(PaymentRecord::parse(bytes)?)),
             GAP => Entry::Gap(Gap::parse(bytes)?),
             START => Entry::Start(NodeStart::parse(bytes)?),
             _ => Entry::Unknown { kind },

@@ -9,6 +9,7 @@ mod json;
 mod meter;
 pub mod names;
 mod outcome;
+mod payment;
 mod record;
 mod rollup;
 mod scan;
@@ -21,6 +22,7 @@ pub use digest::sha256_many;
 pub use entry::{Entry, Gap, NodeStart, PolicyPart};
 pub use meter::{KEPT_BYTES_MAX, Meter, Metered, WORDS_TIME_MAX, WordOptions};
 pub use outcome::Outcome;
+pub use payment::{PaymentRecord, PaymentState};
 pub use record::{RecordError, Rollup, UsageRecord};
 pub use rollup::{RolledFetch, Rollups};
 pub use telemetry::{

@@ -59,6 +59,8 @@ metrics! {
         "What metered fetches would cost, in units of the currency; for watching, never for a bill.";
     OWED = "byline_owed_money_total", ["crawler", "currency"],
         "What is owed for metered fetches, in units of the currency; for watching, never for a bill.";
+    SETTLED = "byline_settled_money_total", ["crawler", "currency"],
+        "What was paid before delivery, in units of the currency; for watching, never for a bill.";
     REFUSALS = "byline_refusals_total", ["crawler", "reason"], "Fetches refused.";
     SPOOFS = "byline_spoofs_total", ["crawler"], "Fetches whose claimed name was contradicted by evidence.";
     UNMETERED = "byline_unmetered_fetches_total", ["reason"],

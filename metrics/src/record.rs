@@ -224,7 +224,7 @@ impl<S: Deref<Target = str>> UsageRecord<S> {
         event.encode(|data| self.write(data))
     }
 
-    fn write(&self, data: &mut Object<'_>) {
+    pub(crate) fn write(&self, data: &mut Object<'_>) {
         data.decimal("amount_nano", self.amount_nano);
         data.text("assurance", &self.assurance, limit::WORD);
         data.text_if("authorisation", self.authorisation.as_deref(), limit::WORD);
@@ -280,47 +280,7 @@ impl UsageRecord {
     /// The same, whatever the order of its keys.
     fn parse_any(bytes: &[u8]) -> Result<UsageRecord, RecordError> {
         let event: entry::Parsed<FetchData> = entry::parse(bytes, entry::FETCH)?;
-        let data = event.data;
-        Ok(UsageRecord {
-            id: event.id,
-            source: event.source,
-            time_micros: event.time,
-            crawler: data.crawler,
-            operator: data.operator,
-            purpose: data.purpose,
-            assurance: data.assurance,
-            evidence: data.evidence,
-            authorisation: data.authorisation,
-            method: data.method,
-            url: data.url,
-            work: data.work,
-            holder: data.holder,
-            licence: data.licence,
-            policy: data.policy,
-            rule: data.rule,
-            verdict: data.verdict,
-            would_refuse: data.would_refuse,
-            status: data.status,
-            outcome: data.outcome,
-            bytes: data.bytes,
-            declared_bytes: data.declared_bytes,
-            digest: data.digest,
-            etag: data.etag,
-            content_range: data.content_range,
-            content_type: data.content_type,
-            words: data.words,
-            words_capped: data.words_capped,
-            currency: data.ccy,
-            unit: data.unit,
-            price_nano: data.price_nano.map(|entry::Decimal(nano)| nano),
-            max_nano: data.max_nano.map(|entry::Decimal(nano)| nano),
-            quantity: data.qty.0,
-            repeat: data.repeat,
-            owed: data.owed,
-            quote_nano: data.quote_nano.0,
-            amount_nano: data.amount_nano.0,
-            settlement: data.settlement,
-        })
+        Ok(event.data.record(event.id, event.source, event.time))
     }
 }
 
@@ -487,7 +447,7 @@ impl<S> UsageRecord<S> {
 
 /// The `data` of a fetch, as it is read.
 #[derive(Deserialize)]
-struct FetchData {
+pub(crate) struct FetchData {
     amount_nano: entry::Decimal<i64>,
     assurance: String,
     authorisation: Option<String>,
@@ -525,6 +485,52 @@ struct FetchData {
     words_capped: bool,
     work: String,
     would_refuse: Option<u16>,
+}
+
+impl FetchData {
+    /// The record that has this envelope.
+    pub(crate) fn record(self, id: String, source: String, time_micros: i64) -> UsageRecord {
+        UsageRecord {
+            id,
+            source,
+            time_micros,
+            crawler: self.crawler,
+            operator: self.operator,
+            purpose: self.purpose,
+            assurance: self.assurance,
+            evidence: self.evidence,
+            authorisation: self.authorisation,
+            method: self.method,
+            url: self.url,
+            work: self.work,
+            holder: self.holder,
+            licence: self.licence,
+            policy: self.policy,
+            rule: self.rule,
+            verdict: self.verdict,
+            would_refuse: self.would_refuse,
+            status: self.status,
+            outcome: self.outcome,
+            bytes: self.bytes,
+            declared_bytes: self.declared_bytes,
+            digest: self.digest,
+            etag: self.etag,
+            content_range: self.content_range,
+            content_type: self.content_type,
+            words: self.words,
+            words_capped: self.words_capped,
+            currency: self.ccy,
+            unit: self.unit,
+            price_nano: self.price_nano.map(|entry::Decimal(nano)| nano),
+            max_nano: self.max_nano.map(|entry::Decimal(nano)| nano),
+            quantity: self.qty.0,
+            repeat: self.repeat,
+            owed: self.owed,
+            quote_nano: self.quote_nano.0,
+            amount_nano: self.amount_nano.0,
+            settlement: self.settlement,
+        }
+    }
 }
 
 impl Rollup {

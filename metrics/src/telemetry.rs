@@ -195,6 +195,7 @@ struct PerCrawler {
     spoofs: IntCounterVec,
     quoted: CounterVec,
     owed: CounterVec,
+    settled: CounterVec,
 }
 
 #[derive(Default)]
@@ -211,6 +212,7 @@ struct CrawlerSeries {
     spoofs: IntCounter,
     quoted: Counter,
     owed: Counter,
+    settled: Counter,
 }
 
 /// What a fetch adds to the metrics once its record is durable; see [`Telemetry::counted`].
@@ -220,6 +222,7 @@ pub struct Counted {
     bytes: u64,
     quote_nano: i64,
     amount_nano: i64,
+    settled: bool,
     verdict: Option<usize>,
     rung: Option<usize>,
     repeat: bool,
@@ -285,6 +288,7 @@ impl Telemetry {
                 spoofs: make.counters(&names::SPOOFS),
                 quoted: make.money(&names::QUOTED),
                 owed: make.money(&names::OWED),
+                settled: make.money(&names::SETTLED),
             },
             crawlers: RwLock::default(),
             registry,
@@ -366,6 +370,7 @@ impl Telemetry {
             bytes: record.bytes,
             quote_nano: record.quote_nano,
             amount_nano: record.amount_nano,
+            settled: record.settlement.is_some(),
             verdict: verdict(&record.verdict, record.unit.as_deref()),
             rung: rung(&record.assurance),
             repeat: record.repeat,
@@ -384,7 +389,8 @@ impl Telemetry {
             series.quoted.inc_by(money(counted.quote_nano));
         }
         if counted.amount_nano > 0 {
-            series.owed.inc_by(money(counted.amount_nano));
+            let sum = if counted.settled { &series.settled } else { &series.owed };
+            sum.inc_by(money(counted.amount_nano));
         }
         if let Some(verdict) = counted.verdict {
             self.verdicts[verdict].inc();
@@ -525,6 +531,7 @@ impl PerCrawler {
             spoofs: self.spoofs.with_label_values(&[token]),
             quoted: self.quoted.with_label_values(&[token, currency]),
             owed: self.owed.with_label_values(&[token, currency]),
+            settled: self.settled.with_label_values(&[token, currency]),
         }
     }
 }
@@ -685,7 +692,7 @@ const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const VERDICTS: [&str; 3] = ["allow", "deny", "charge"];
 const UNITS: [&str; 4] = ["none", "fetch", "MB", "1000-words"];
 const ASSURANCES: [&str; 4] = ["claimed", "network", "signed", "licensed"];
-const REFUSAL_KINDS: [RefusalKind; 10] = [
+const REFUSAL_KINDS: [RefusalKind; 14] = [
     RefusalKind::Denied,
     RefusalKind::PaymentRequired,
     RefusalKind::OfferTooLow,
@@ -696,6 +703,10 @@ const REFUSAL_KINDS: [RefusalKind; 10] = [
     RefusalKind::BadSignature,
     RefusalKind::BadOriginPrice,
     RefusalKind::Unlicensed,
+    RefusalKind::PaymentRefused,
+    RefusalKind::BadPayment,
+    RefusalKind::PaymentConflict,
+    RefusalKind::PaymentPending,
 ];
 
 fn reason(kind: RefusalKind) -> &'static str {
@@ -710,6 +721,10 @@ fn reason(kind: RefusalKind) -> &'static str {
         RefusalKind::BadSignature => "bad-signature",
         RefusalKind::BadOriginPrice => "bad-origin-price",
         RefusalKind::Unlicensed => "unlicensed",
+        RefusalKind::PaymentRefused => "payment-refused",
+        RefusalKind::BadPayment => "bad-payment",
+        RefusalKind::PaymentConflict => "payment-conflict",
+        RefusalKind::PaymentPending => "payment-pending",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Records: one canonical text each, read back as they were.
 
-use metrics::{Entry, Gap, NodeStart, Outcome, PolicyPart, Rollup, UsageRecord};
+use metrics::{Entry, Gap, NodeStart, Outcome, PaymentRecord, PaymentState, PolicyPart, Rollup, UsageRecord};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -175,6 +175,13 @@ fn entries_are_told_apart() {
     assert_eq!(Entry::parse(&gap().encode()).unwrap(), Entry::Gap(gap()));
     assert_eq!(Entry::parse(&start().encode()).unwrap(), Entry::Start(start()));
     assert_eq!(Entry::parse(&part("x").encode()).unwrap(), Entry::Policy(part("x")));
+    for state in PaymentState::ALL {
+        let entry = payment(state).encode();
+        assert_eq!(Entry::parse(&entry).unwrap(), Entry::Payment(Box::new(payment(state))));
+        let value: serde_json::Value = serde_json::from_slice(&entry).unwrap();
+        let canonical = serde_json_canonicalizer::to_vec(&value).unwrap();
+        assert_eq!(String::from_utf8(entry).unwrap(), String::from_utf8(canonical).unwrap());
+    }
     let unknown = br#"{"data":{},"type":"ai.usage.period-seal.v1"}"#;
     let expected = Entry::Unknown { kind: "ai.usage.period-seal.v1".into() };
     assert_eq!(Entry::parse(unknown).unwrap(), expected);
@@ -257,6 +264,29 @@ fn start() -> NodeStart {
         source: "//example.org/ledger".into(),
         time_micros: 0,
         version: "0.1.0".into(),
+    }
+}
+
+fn payment(state: PaymentState) -> PaymentRecord {
+    let (source, time_micros) = (example().source, 1_795_354_865_000_000);
+    // The envelope of what it pays for is the payment's own, but for the identifier.
+    let fetch = UsageRecord { source: source.clone(), time_micros, ..example() };
+    PaymentRecord {
+        id: "an id".into(),
+        source,
+        time_micros,
+        state,
+        authorisation: "00 1".into(),
+        signed: "01".into(),
+        network: "eip155:8453".into(),
+        asset: "0x02".into(),
+        value: "10000".into(),
+        payer: "0x03".into(),
+        nonce: "0x04".into(),
+        identifier: (state == PaymentState::Settled).then(|| "example.org pay_1".into()),
+        payload: (state == PaymentState::Settled).then(|| "05".into()),
+        reason: (state == PaymentState::Failed).then(|| "insufficient_funds".into()),
+        fetch: Box::new(fetch),
     }
 }
 

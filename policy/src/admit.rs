@@ -26,6 +26,8 @@ pub enum Admission {
 pub struct Grant {
     /// The most that this fetch may cost and will be owed: to be held on the operator's account until it closes.
     pub ceiling: Option<Money>,
+    /// What is paid before delivery, if the response costs it: nothing to be held.
+    pub prepaid: Option<Money>,
 }
 
 /// Decides whether a fetch may start, before the origin is contacted.
@@ -40,13 +42,17 @@ pub fn admit(
     standing: &dyn Standing,
 ) -> Admission {
     if work.always_free || crawler.row.class != Class::Ai {
-        return Admission::Proceed(Grant { ceiling: None });
+        return Admission::Proceed(Grant { ceiling: None, prepaid: None });
     }
     let case = Case { policy, crawler, work, offer, standing };
     match weigh(&case, Rule::is_enforced) {
-        Ok(ceiling) => match case.bad_token(ceiling, Rule::is_enforced) {
+        Ok(owed) => match case.bad_token(owed, Rule::is_enforced) {
             Some((rule, objection)) => Admission::Refuse(case.refusal(rule, &objection)),
-            None => Admission::Proceed(Grant { ceiling }),
+            None => {
+                let is_prepaid = matches!(offer, Ok(Offer::Prepaid(_)));
+                let (ceiling, prepaid) = if is_prepaid { (None, owed) } else { (owed, None) };
+                Admission::Proceed(Grant { ceiling, prepaid })
+            }
         },
         Err((rule, objection)) => {
             let objection = case.with_licence_in_mind(rule, objection, Rule::is_enforced);

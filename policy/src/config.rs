@@ -8,6 +8,7 @@ mod draft;
 mod include;
 mod licence;
 mod lint;
+mod payment;
 mod quantity;
 mod resolve;
 
@@ -32,6 +33,7 @@ pub(crate) fn compile(
         return Err(report.finish(MAX_DIAGNOSTICS).1);
     }
     lint::warn(&report, &snapshot);
+    payment::warn(&report, &snapshot);
     let (sources, warnings) = report.finish(MAX_DIAGNOSTICS);
     snapshot.digest = Arc::from(PolicySnapshot::digest_of(snapshot.mode, &sources));
     snapshot.sources = sources;

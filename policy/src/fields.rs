@@ -294,6 +294,27 @@ impl<'a, 'i> Fields<'a, 'i> {
         }
     }
 
+    /// An array of positive integers. `None` if the key is missing or is none.
+    pub fn positives(&self, key: &'static str) -> Option<Vec<At<u64>>> {
+        let (_, value) = self.raw(key)?;
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong_type(key, value, "a list of numbers");
+            return None;
+        };
+        let mut out = Vec::new();
+        for item in items.iter() {
+            let number = match item.get_ref() {
+                DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+                _ => None,
+            };
+            match number.filter(|number| *number > 0) {
+                Some(value) => out.push(At { value, place: self.at(item.span()) }),
+                None => self.wrong_type(key, item, "a list of numbers from 1"),
+            }
+        }
+        Some(out)
+    }
+
     /// An integer or a string with a unit, as text.
     pub fn quantity(&self, key: &'static str) -> Option<At<String>> {
         let (_, value) = self.raw(key)?;

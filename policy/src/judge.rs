@@ -116,17 +116,24 @@ impl<'a> Case<'a> {
                 return refuse(RefusalKind::PaymentRequired, CrawlerError::MissingCrawlerPrice);
             }
         }
-        if self.crawler.is_spoof() || !self.crawler.may_owe_under(rule.require) {
+        // Who pays at once need not be known to anybody who sends bills.
+        let is_prepaid = matches!(offer, Offer::Prepaid(_));
+        let is_known = self.crawler.may_owe_under(rule.require) && (is_prepaid || !self.crawler.is_spoof());
+        let needs_no_name = is_prepaid && rule.require <= Assurance::Network;
+        if !(is_known || needs_no_name) {
             return refuse(RefusalKind::IdentityRequired, CrawlerError::StrongAuthRequired);
         }
         let Some(agreed) = agreed else {
             return match offer {
-                Offer::None => refuse(RefusalKind::PaymentRequired, CrawlerError::MissingCrawlerPrice),
+                Offer::None | Offer::Prepaid(_) => {
+                    refuse(RefusalKind::PaymentRequired, CrawlerError::MissingCrawlerPrice)
+                }
                 Offer::Max(_) => refuse(RefusalKind::OfferTooLow, CrawlerError::InvalidCrawlerMaxPrice),
                 Offer::Exact(_) => refuse(RefusalKind::OfferTooLow, CrawlerError::InvalidCrawlerExactPrice),
             };
         };
         let affordable = match held {
+            _ if is_prepaid => true,
             Some(held) => agreed.nano <= held.nano,
             None => account.is_some() && self.standing.affords(self.crawler.operator(), agreed),
         };
@@ -191,6 +198,10 @@ impl<'a> Case<'a> {
             RefusalKind::BadOriginPrice => {
                 "The site's own price for this work cannot be taken. Nothing was charged; the site has to mend it.".to_owned()
             }
+            RefusalKind::PaymentRefused
+            | RefusalKind::BadPayment
+            | RefusalKind::PaymentConflict
+            | RefusalKind::PaymentPending => price, // said by who looked at the payment
             RefusalKind::IdentityRequired if self.crawler.is_spoof() => format!(
                 "{price} This request carries the name {token}, but does not come from where its operator says that it \
                  fetches from, so nobody can be billed for it."
@@ -272,6 +283,8 @@ fn agree(quote: Quote, offer: &Offer, account: Option<&Account>) -> Option<Money
         Offer::Max(limit) => limit,
         Offer::Exact(amount) if amount.nano > quote.most.nano => return None,
         Offer::Exact(amount) => amount,
+        // What is paid beforehand is paid to the last unit, or not for this.
+        Offer::Prepaid(amount) => return (quote.least == amount && quote.most == amount).then_some(amount),
     };
     (limit.currency == currency && limit.nano >= quote.least.nano)
         .then(|| Money { nano: limit.nano.min(quote.most.nano), currency })

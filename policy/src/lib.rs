@@ -20,6 +20,7 @@ mod judge;
 mod licence;
 mod money;
 mod pattern;
+pub mod payment;
 pub mod protocol;
 mod purpose;
 mod release;
@@ -42,6 +43,7 @@ pub use licence::{
     TOKEN_SECS_MAX, sha256,
 };
 pub use money::{Currency, Money, MoneyError, decimal, divide_half_even};
+pub use payment::PaymentWay;
 pub use protocol::crawl_price::{Offer, OfferError};
 pub use purpose::Purpose;
 pub use release::{Release, ResponseHead, release};

@@ -7,7 +7,9 @@ use crate::pattern::HostPattern;
 use crate::protocol::crawl_price::is_always_free;
 use crate::rule::{Rule, Rules};
 use crate::work::{canonical_host, canonical_path, canonical_query, other_readings};
-use crate::{AmbiguousPath, Currency, Diagnostic, Directory, Licence, LicenceServer, Limit, Money, Work};
+use crate::{
+    AmbiguousPath, Currency, Diagnostic, Directory, Licence, LicenceServer, Limit, Money, PaymentWay, Work,
+};
 
 /// Whether rules only show what they would do, or do it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -97,6 +99,7 @@ pub struct PolicySnapshot {
     pub(crate) mode: Mode,
     pub(crate) directory: Directory,
     pub(crate) accounts: Vec<Account>,
+    pub(crate) payments: Vec<PaymentWay>,
     pub(crate) holders: Vec<Holder>,
     /// The narrowest host first.
     pub(crate) sites: Vec<Site>,

@@ -173,6 +173,14 @@ pub enum RefusalKind {
     Unlicensed,
     /// 502: the origin's own price cannot be read, or is above the most that the rule lets it ask.
     BadOriginPrice,
+    /// 402: a payment that came with the request does not pay for this, or was not settled. Nothing moved.
+    PaymentRefused,
+    /// 400: a payment that came with the request cannot be read.
+    BadPayment,
+    /// 409: the payment's identifier was used for another payment.
+    PaymentConflict,
+    /// 503: whether the payment was settled is not known yet. The same payment is to be sent again, never another.
+    PaymentPending,
 }
 
 impl RefusalKind {
@@ -183,11 +191,14 @@ impl RefusalKind {
             RefusalKind::PaymentRequired
             | RefusalKind::OfferTooLow
             | RefusalKind::IdentityRequired
-            | RefusalKind::NoCredit => 402,
+            | RefusalKind::NoCredit
+            | RefusalKind::PaymentRefused => 402,
             RefusalKind::LimitReached => 429,
-            RefusalKind::BadOffer | RefusalKind::BadSignature => 400,
+            RefusalKind::BadOffer | RefusalKind::BadSignature | RefusalKind::BadPayment => 400,
             RefusalKind::Unlicensed => 401,
             RefusalKind::BadOriginPrice => 502,
+            RefusalKind::PaymentConflict => 409,
+            RefusalKind::PaymentPending => 503,
         }
     }
 

@@ -222,6 +222,8 @@ fn offers() -> Vec<Result<Offer, OfferError>> {
         Ok(Offer::Exact(usd(PRICE))),
         Ok(Offer::Exact(usd(PRICE + PRICE / 2))),
         Ok(Offer::Exact(usd(MOST * 10))),
+        Ok(Offer::Prepaid(usd(PRICE))),
+        Ok(Offer::Prepaid(usd(PRICE + 1))),
         Err(OfferError::Conflicting),
         Offer::parse(["USD x"], [] as [&str; 0]),
         Err(OfferError::InvalidSignature),
@@ -231,7 +233,7 @@ fn offers() -> Vec<Result<Offer, OfferError>> {
     for offer in &all {
         // Fails to compile when there is one that is not above.
         match offer {
-            Ok(Offer::None | Offer::Max(_) | Offer::Exact(_))
+            Ok(Offer::None | Offer::Max(_) | Offer::Exact(_) | Offer::Prepaid(_))
             | Err(
                 OfferError::Conflicting
                 | OfferError::Malformed(_)
@@ -308,6 +310,8 @@ const COLUMNS: [(&str, &[&str]); 10] = [
             "another amount",
             "more than the most",
             "the price",
+            "another amount, paid at once",
+            "the price, paid at once",
         ],
     ),
     ("identity", &["spoof", "below `require`", "enough"]),
@@ -379,6 +383,11 @@ impl Case<'_> {
                 Ok(Offer::Exact(exact)) if exact.nano > self.most() => "more than the most",
                 Ok(Offer::Exact(exact)) if exact.nano != self.price() => "another amount",
                 Ok(Offer::Max(_) | Offer::Exact(_)) => "the price",
+                // Before the origin is asked nobody knows its price, so nobody can pay it.
+                Ok(Offer::Prepaid(paid)) if paid.nano != PRICE || self.rule.says == Says::OriginPrice => {
+                    "another amount, paid at once"
+                }
+                Ok(Offer::Prepaid(_)) => "the price, paid at once",
                 Err(OfferError::Conflicting) => "two at once",
                 Err(OfferError::Malformed(_)) => "unreadable",
                 Err(OfferError::InvalidSignature | OfferError::NotCovered | OfferError::Replayed) => {
@@ -639,6 +648,7 @@ How to read them:
 - **budget**: the rule's `limit` for this operator.
 - **offer**: `crawler-max-price` or `crawler-exact-price`, beside the price that holds in the end. *Not signed for*: the request is signed, but the signature does not hold, or leaves the price header or what is
   fetched open, or was used before. *Another amount*: an exact price that is not the price; *more than the most*: above all that the rule lets it cost.
+  *Paid at once*: a payment that came with the request and is settled before delivery ([policy.md](policy.md#payments-that-come-with-a-request)).
 - **identity**: what the evidence amounts to, beside the rung that the rule asks for with `require`: *spoof* is a name that the evidence contradicts. A signature that neither says what is
   fetched nor has a nonce is no more than a claim here, unless the network confirms it.
 - **licence**: a token that the request shows, where a licence for this use is on offer ([licences.md](licences.md)). *Licence, or deny* is a rule that allows with

@@ -543,6 +543,7 @@ fn a_hold_that_was_never_made_is_never_owed() {
     let offer = Offer::parse(["USD 1"], [""; 0]);
     let books = Books { policy: &policy, exhausted: None, asked: RefCell::default() };
     let head = ResponseHead { status: 200, ..ResponseHead::default() };
-    let answer = release(&policy, &Grant { ceiling: None }, &crawler, &work, &offer, &books, &head);
+    let answer =
+        release(&policy, &Grant { ceiling: None, prepaid: None }, &crawler, &work, &offer, &books, &head);
     assert!(matches!(answer, Release::Refuse(refusal) if refusal.kind == RefusalKind::NoCredit));
 }

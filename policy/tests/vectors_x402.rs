@@ -388,6 +388,7 @@ fn asked(offers: &Offers, now_secs: u64) -> Asked<'_> {
         url: &offers.resource.url,
         now_secs,
         takes_contracts: false,
+        is_retry: false,
         requires_identifier: false,
         signature: RequestSignature::Absent,
     }

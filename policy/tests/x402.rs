@@ -75,6 +75,7 @@ fn asked(now_secs: u64) -> Asked<'static> {
         url: URL,
         now_secs,
         takes_contracts: false,
+        is_retry: false,
         requires_identifier: false,
         signature: RequestSignature::Absent,
     }

@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use billing::account::{Hold, InFlight};
+use billing::payments::Taken;
+use billing::rate::rate_record;
 use billing::spent::Spending;
 use bytes::Bytes;
 use http::header::{
@@ -45,10 +47,22 @@ pub(crate) struct OpenFetch {
     in_flight: Option<InFlight>,
     /// The use of what pays for it and is good once.
     spending: Option<Spending>,
+    /// How it was paid before delivery.
+    prepaid: Option<Prepaid>,
     terms: Option<Terms>,
     response: ResponseFacts,
     meter: Option<Meter>,
     _metered: MeteredGuard,
+}
+
+/// What paid for a fetch before its delivery.
+pub(crate) struct Prepaid {
+    /// As the record says it.
+    pub(crate) settlement: String,
+    /// Another record has the money already.
+    pub(crate) repeat: bool,
+    /// Nobody else gets the payment until the record is answered.
+    pub(crate) taken: Taken,
 }
 
 /// How a fetch will be recorded.
@@ -78,6 +92,8 @@ pub(crate) struct Closed {
     /// The answer of the ledger, where an entry is appended.
     answer: Option<oneshot::Receiver<Answer>>,
     currency: Currency,
+    /// Whether what it costs will be billed; else it is paid.
+    on_account: bool,
 }
 
 /// How a delivery may go on.
@@ -99,7 +115,7 @@ impl Closed {
             // What owes nothing is not held hostage by a full disk; it was counted as unmetered.
             Ok(Answer { durable, amount_nano }) => {
                 let money = Money { nano: amount_nano, currency: self.currency };
-                Leave::Yes { owed: (durable && amount_nano > 0).then_some(money) }
+                Leave::Yes { owed: (durable && amount_nano > 0 && self.on_account).then_some(money) }
             }
             // Whoever would have answered is gone, thread or panicked callback, and nobody knows what is owed.
             Err(_) => Leave::No,
@@ -136,6 +152,7 @@ impl OpenFetch {
             hold: None,
             in_flight: None,
             spending,
+            prepaid: None,
             terms: None,
             response: ResponseFacts { status: CLIENT_LEFT, ..ResponseFacts::default() },
             meter: None,
@@ -166,8 +183,8 @@ impl OpenFetch {
     /// Makes room for the record before the origin is asked; money never moves without it.
     pub(crate) fn reserve(&mut self, grant: &Grant) -> Result<(), FetchError> {
         let shared = &self.worker.shared;
-        let priced = grant.ceiling.is_some();
-        if priced && self.hold.is_none() {
+        let priced = grant.ceiling.is_some() || grant.prepaid.is_some();
+        if grant.ceiling.is_some() && self.hold.is_none() {
             return Err(FetchError::Overloaded { limit: Limit::Requests });
         }
         if !priced
@@ -234,6 +251,66 @@ impl OpenFetch {
             self.in_flight = Some(accounts.enter(limit, self.crawler.operator(), now));
         }
         self.terms = Some(terms);
+    }
+
+    /// Whether the response costs something, as far as is known before its body.
+    pub(crate) fn is_owed(&self) -> bool {
+        let is_billed = matches!(self.response.status, 200 | 206) && self.method != Method::HEAD;
+        is_billed && self.terms.as_ref().is_some_and(|terms| terms.owed && terms.charge.is_some())
+    }
+
+    /// It is paid for.
+    pub(crate) fn prepaid(&mut self, prepaid: Prepaid) {
+        self.prepaid = Some(prepaid);
+    }
+
+    /// Whether something that is good once pays for it already.
+    pub(crate) fn is_spending(&self) -> bool {
+        self.spending.is_some()
+    }
+
+    /// What pays for it is good once.
+    pub(crate) fn spends(&mut self, spending: Spending) {
+        self.spending = Some(spending);
+    }
+
+    /// The record as it would be if it was paid for and nothing of the body left.
+    pub(crate) fn draft(&mut self) -> UsageRecord {
+        let record = self.record(Outcome::Aborted).map(|text| text.to_string());
+        // The record that comes later has them, too.
+        self.id.clone_from(&record.id);
+        self.work.url.clone_from(&record.url);
+        self.work.id.clone_from(&record.work);
+        self.response.etag.clone_from(&record.etag);
+        self.response.content_range.clone_from(&record.content_range);
+        self.response.content_type.clone_from(&record.content_type);
+        // One of its own: this fetch may have a record of its end as well.
+        let mut record = UsageRecord { id: shared::new_id(), settlement: Some(String::new()), ..record };
+        let rated = rate_record(&record);
+        record.quantity = rated.quantity;
+        (record.quote_nano, record.amount_nano) = (rated.quote_nano, rated.amount_nano);
+        UsageRecord { settlement: None, ..record }
+    }
+
+    pub(crate) fn policy(&self) -> &PolicySnapshot {
+        &self.policy
+    }
+
+    pub(crate) fn crawler(&self) -> &Crawler {
+        &self.crawler
+    }
+
+    pub(crate) fn work(&self) -> &Work {
+        &self.work
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The identifier of its record.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Body bytes leave for the crawler.
@@ -304,9 +381,10 @@ impl OpenFetch {
     /// Ends the fetch: measured, rated and appended at the end of this turn. Later calls find nothing to close.
     pub(crate) fn close(&mut self, outcome: Outcome) -> Closed {
         let currency = self.policy.currency();
-        let mut closed = Closed { answer: None, currency };
+        let on_account = self.prepaid.is_none();
+        let mut closed = Closed { answer: None, currency, on_account };
         let (hold, in_flight) = (self.hold.take(), self.in_flight.take());
-        let (meter, spending) = (self.meter.take(), self.spending.take());
+        let (meter, spending, prepaid) = (self.meter.take(), self.spending.take(), self.prepaid.take());
         let repeat_free_secs = self.terms.as_ref().and_then(|terms| terms.charge.as_ref());
         let repeat_free_secs = repeat_free_secs.map_or(0, |charge| charge.repeat_free_secs);
         match std::mem::replace(&mut self.recording, Recording::Nothing) {
@@ -314,7 +392,13 @@ impl OpenFetch {
             Recording::Entry(slot) => {
                 let mut record = self.record(outcome);
                 record.authorisation = spending.as_ref().map(|spending| spending.key().to_string().into());
-                let ended = Ended { record, meter, repeat_free_secs, slot, hold, in_flight, spending };
+                let taken = prepaid.map(|Prepaid { settlement, repeat, taken }| {
+                    record.authorisation = Some(taken.key().to_string().into());
+                    record.settlement = Some(settlement.into());
+                    record.repeat = repeat;
+                    taken
+                });
+                let ended = Ended { record, meter, repeat_free_secs, slot, hold, in_flight, spending, taken };
                 closed.answer = Some(self.worker.closer.close(ended));
             }
             Recording::Rollup => {

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use billing::account::{Hold, InFlight};
 use billing::derived::{Closing, Derived};
+use billing::payments::Taken as PaymentTaken;
 use billing::spent::Spending;
 use metrics::{Meter, Text, UnmeteredReason, UsageRecord};
 use tokio::sync::{Notify, oneshot};
@@ -31,6 +32,7 @@ pub(crate) struct Ended {
     pub(crate) hold: Option<Hold>,
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) spending: Option<Spending>,
+    pub(crate) taken: Option<PaymentTaken>,
 }
 
 /// What a closed fetch's delivery waits for.
@@ -102,10 +104,19 @@ impl Closer {
         }
         let entries =
             waiting.into_iter().zip(Meter::finish_all(meters)).map(|((ended, waiting), metered)| {
-                let Ended { mut record, meter: _, repeat_free_secs, slot, hold, in_flight, spending } = ended;
+                let Ended {
+                    mut record,
+                    meter: _,
+                    repeat_free_secs,
+                    slot,
+                    hold,
+                    in_flight,
+                    spending,
+                    taken: payment,
+                } = ended;
                 record.measured(&metered);
                 let closing = self.shared.derived.close(&mut record, repeat_free_secs);
-                if record.amount_nano == 0 {
+                if record.amount_nano == 0 && record.settlement.is_none() {
                     record.authorisation = None; // nothing was used up
                 }
                 let mut taken = Taken { shared: Arc::clone(&self.shared), closing: Some(closing) };
@@ -127,7 +138,7 @@ impl Closer {
                     if let Some(hold) = hold {
                         hold.settle(if durable { amount_nano } else { 0 });
                     }
-                    drop((in_flight, spending));
+                    drop((in_flight, spending, payment));
                     waiting.answer(Answer { durable, amount_nano });
                 };
                 let note = Some(Derived::note(record, closing));
@@ -351,7 +362,16 @@ mod tests {
             amount_nano: 0,
         };
         let record = Box::new(record);
-        Ended { record, meter: None, repeat_free_secs: 0, slot, hold: None, in_flight: None, spending: None }
+        Ended {
+            record,
+            meter: None,
+            repeat_free_secs: 0,
+            slot,
+            hold: None,
+            in_flight: None,
+            spending: None,
+            taken: None,
+        }
     }
 
     #[test]

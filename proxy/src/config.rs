@@ -17,6 +17,8 @@ use policy::{Diagnostic, Mode, Source};
 pub(crate) use licence::LicenceSettings;
 
 use crate::headers::{Announce, Via};
+use crate::payment::facilitator::{FacilitatorSettings, FacilitatorUrl};
+use crate::payment::{PaymentSettings, ReceiptSettings};
 use crate::units;
 use crate::upstream::{Origin, UpstreamTimeouts};
 
@@ -140,6 +142,7 @@ pub(crate) struct Config {
     pub(crate) identity: IdentitySettings,
     pub(crate) key_directory: Option<KeyDirectorySettings>,
     pub(crate) licence: LicenceSettings,
+    pub(crate) payment: PaymentSettings,
 }
 
 /// What the command line says over the file.
@@ -287,6 +290,7 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
             probe_interval: table.duration("probe_interval", secs(1)),
             claimed_per_second: u32::try_from(table.count("claimed_per_second", 100)).unwrap_or(u32::MAX),
         }),
+        payment: section(&top, "x402", "`[x402]`", payment),
         identity: section(&top, "identity", "`[identity]`", |table| IdentitySettings {
             fetch: table.flag("fetch", true) && !overrides.offline,
             lists_dir: table.path("lists_dir"),
@@ -305,6 +309,25 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
         mode: overrides.mode.or(config.mode),
         ..config
     }
+}
+
+fn payment(table: &Table<'_, '_, '_>) -> PaymentSettings {
+    let url = table.value(table.fields.string("facilitator"), FacilitatorUrl::parse);
+    let authorization = table.path("authorization");
+    let (verify, settle) = (Duration::from_secs(10), Duration::from_secs(60));
+    let (verify, settle) = (table.duration("verify", verify), table.duration("settle", settle));
+    let facilitator = url.map(|url| FacilitatorSettings { url, authorization, verify, settle });
+    let receipt = match (table.path("receipt_key"), table.fields.string("receipt_kid")) {
+        (Some(key), Some(kid)) => Some(ReceiptSettings { key, kid: kid.value }),
+        (None, None) => None,
+        _ => {
+            let help = "a PEM file with an Ed25519 key, and the DID URL under which its public part is found";
+            let message = "receipt_key and receipt_kid go together";
+            table.report.error_help(table.fields.place, message, help);
+            None
+        }
+    };
+    PaymentSettings { facilitator, receipt }
 }
 
 /// How much one may have of what all share: whoever takes all that they can get leaves a quarter to the others.
@@ -527,6 +550,25 @@ mod tests {
         assert_eq!(of("requests_per_site = 7"), (4096, 7, 4));
         assert_eq!(of("requests = 1"), (1, 1, 1));
         assert_eq!(of("requests_per_client = 9"), (4096, 3072, 9));
+    }
+
+    #[test]
+    fn a_facilitator_is_named_in_full() {
+        let of = |text: &str| compiled(&format!("upstream = \"http://127.0.0.1:1\"\n[x402]\n{text}\n"));
+        let good =
+            of("facilitator = \"https://x402.example/a/\"\nsettle = \"30s\"").expect("a configuration");
+        let facilitator = good.payment.facilitator.expect("a facilitator");
+        assert_eq!((facilitator.verify.as_secs(), facilitator.settle.as_secs()), (10, 30));
+        assert!(of("").expect("a configuration").payment.facilitator.is_none());
+        for text in [
+            "facilitator = \"http://x402.example\"",
+            "facilitator = \"x402.example\"",
+            "facilitators = \"https://x402.example\"",
+            "receipt_key = \"key.pem\"",
+            "receipt_kid = \"did:web:a#1\"",
+        ] {
+            assert!(of(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::headers::{self, Target};
 use crate::hold;
 use crate::licence::endpoint::Call;
 use crate::licence::shown::Shown;
+use crate::payment::{self, Payment, PresentError, Refused};
 use crate::peer::Peer;
 use crate::respond;
 use crate::upstream::{Lease, Origin};
@@ -186,7 +187,8 @@ async fn metered(
     let received = Received { head: &head, scheme, authority: target.authority() };
     let signature = signature::judge(shared, &worker.signatures, &row, received).await;
     let offer = offer(&head.headers);
-    let Authorised { evidence, offer, spending } = signature.authorise(&shared.derived, network, offer)?;
+    let Authorised { evidence, offer, spending, verified } =
+        signature.authorise(&shared.derived, network, offer)?;
     let work = work(&policy, scheme, target, &head)?;
     let licence = Shown { shared, policy: &policy, row: &row, work: &work, client };
     let evidence = licence.beside(evidence, &mut head.headers).await;
@@ -195,11 +197,20 @@ async fn metered(
     let method = head.method.clone();
 
     let mut open = OpenFetch::begin(worker, policy, crawler, work, method, spending);
+    let payment = match Payment::present(&open, &mut head.headers, verified.as_deref()) {
+        Ok(payment) => payment,
+        Err(PresentError::Refused(refused)) => return Ok(refuse_payment(open, &refused)),
+        Err(PresentError::Failed(error)) => return Err(error),
+    };
+    let offer = payment.offer(offer);
     let grant = match open.admit(&offer) {
         Admission::Refuse(refusal) => return Ok(refuse(open, &refusal)),
         Admission::Proceed(grant) => grant,
     };
     open.reserve(&grant)?;
+    if let Err(refused) = payment.verify(&open).await {
+        return Ok(refuse_payment(open, &refused));
+    }
 
     // Metering ends where another protocol begins: crawlers get no upgrade.
     head.extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -221,18 +232,29 @@ async fn metered(
         Release::Deliver(terms) => terms,
     };
     open.deliver(terms, &head);
+    let announcement = match payment.settle(&mut open).await {
+        Ok(announcement) => announcement,
+        Err(refused) => return Ok(refuse_payment(open, &refused)),
+    };
 
     headers::to_client(&mut head);
     headers::strip_prices(&mut head.headers);
     open.name_licence(&mut head.headers);
+    announcement.announce(&mut head);
     let body = OriginBody::new(body, lease, shared.options.timeouts.body_silence);
     let response = hold::deliver(open, head, body).await?;
     Ok((RequestClass::Metered, response))
 }
 
 fn refuse(open: Box<OpenFetch>, refusal: &policy::Refusal) -> Answer {
+    let offer = payment::Offer::with(&open, refusal);
     open.refused(refusal);
-    (RequestClass::Refused, respond::refusal(refusal))
+    (RequestClass::Refused, respond::refusal(refusal, &offer))
+}
+
+fn refuse_payment(open: Box<OpenFetch>, Refused { refusal, offer }: &Refused) -> Answer {
+    open.refused(refusal);
+    (RequestClass::Refused, respond::refusal(refusal, offer))
 }
 
 /// The scheme that the client uses: behind a trusted proxy that ends TLS, what that proxy says.

@@ -27,6 +27,7 @@ mod logging;
 mod memory;
 mod metered;
 mod notify;
+mod payment;
 mod peer;
 mod pem;
 mod policy_file;

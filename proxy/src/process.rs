@@ -28,6 +28,7 @@ use crate::keys::KeyFileError;
 use crate::licence::{LicenceFileError, Licences};
 use crate::listen::{self, Bound, Passed};
 use crate::memory::Memory;
+use crate::payment::Payments;
 use crate::policy_file::{self, PolicyFileError};
 use crate::reverse::Sites;
 use crate::server::{self, Phase};
@@ -164,6 +165,7 @@ pub(crate) fn start_with(
     // Of those that there really are: the system may give fewer descriptors than were configured for.
     let per_client =
         limits.connections_per_client.unwrap_or_else(|| config::share(connections.available_permits()));
+    let client_tls = upstream::client_tls()?;
     let shared = Arc::new(Shared {
         identity: Identity::start(
             IdentityOptions::new(&config.identity, &config.state),
@@ -190,6 +192,7 @@ pub(crate) fn start_with(
         telemetry,
         key_server: KeyServer::start(config.key_directory).context("the key directory")?,
         licences,
+        payments: Payments::start(&config.payment, &config.state, &client_tls)?,
         client_tls,
         connections,
         clients: Arc::new(Clients::new(per_client, limits.requests_per_client)),
@@ -438,6 +441,7 @@ impl PolicyPlace {
         shared.telemetry.policy_active(&policy);
         shared.identity.follow(policy.directory());
         shared.policy.store(Arc::new(policy));
+        shared.payments.policy_changed();
         Ok(digest)
     }
 }
@@ -488,6 +492,10 @@ fn control(
             let shared = Arc::clone(shared);
             async move { shared.memory.watch().await }
         });
+        tokio::task::spawn_local({
+            let shared = Arc::clone(shared);
+            async move { Payments::watch(&shared).await }
+        });
         let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             tokio::select! {
@@ -512,7 +520,22 @@ async fn begin_ledger(shared: &Arc<Shared>) -> Result<(), String> {
     shared.ledger.append(start.encode()).await?;
     let policy = shared.policy.load_full();
     record_policy(shared, &policy).await?;
+    record_paid(shared).await?;
     shared.ledger.policy_recorded.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// What was paid for by fetches that a process which ended has not recorded: it has its record before anybody comes with a payment.
+async fn record_paid(shared: &Shared) -> Result<(), String> {
+    let payments = shared.derived.payments();
+    let paid = payments.unrecorded();
+    for record in &paid {
+        shared.ledger.append(record.encode()).await?;
+    }
+    let unknown = payments.unknown();
+    if !paid.is_empty() || unknown > 0 {
+        warn!(recorded = paid.len(), unknown, "payments of a process that ended");
+    }
     Ok(())
 }
 

@@ -8,15 +8,19 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 use metrics::Limit;
+use policy::protocol::mpp;
 use policy::{Refusal, RefusalKind, Unit};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::body::Body;
 use crate::error::FetchError;
+use crate::payment::Offer;
 
 /// The answer to a refused fetch: RFC 9457 problem details that a person can read, never cached.
-pub(crate) fn refusal(refusal: &Refusal) -> Response<Body> {
+pub(crate) fn refusal(refusal: &Refusal, offer: &Offer) -> Response<Body> {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
+    let problem_type = offer.problem.map(mpp::Problem::type_uri);
     let problem = Problem {
         code: Some(slug(refusal.kind)),
         rule: Some(&refusal.rule),
@@ -27,12 +31,20 @@ pub(crate) fn refusal(refusal: &Refusal) -> Response<Body> {
         licence: refusal.licence.as_deref(),
         contact: refusal.contact.as_deref(),
         retry_after: refusal.retry_after_secs,
+        others: Some(&offer.members),
+        r#type: problem_type.as_deref().unwrap_or("about:blank"),
         ..Problem::new(status, title(refusal.kind), &refusal.detail)
     };
     let mut response = problem_response(status, &problem);
     let headers = response.headers_mut();
     // A shared cache that ignored no-store must still keep people's answers apart from crawlers'.
     headers.insert(VARY, HeaderValue::from_static("User-Agent, Crawler-Max-Price, Crawler-Exact-Price"));
+    if !offer.fields.is_empty() {
+        headers.append(VARY, HeaderValue::from_static("Payment-Signature, X-Payment, Authorization"));
+    }
+    for (name, value) in &offer.fields {
+        headers.append(name, value.clone());
+    }
     let mut set = |name: HeaderName, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.append(name, value);
@@ -76,6 +88,10 @@ fn slug(kind: RefusalKind) -> &'static str {
         RefusalKind::BadSignature => "bad-signature",
         RefusalKind::BadOriginPrice => "bad-origin-price",
         RefusalKind::Unlicensed => "unlicensed",
+        RefusalKind::PaymentRefused => "payment-refused",
+        RefusalKind::BadPayment => "bad-payment",
+        RefusalKind::PaymentConflict => "payment-conflict",
+        RefusalKind::PaymentPending => "payment-pending",
     }
 }
 
@@ -91,6 +107,10 @@ fn title(kind: RefusalKind) -> &'static str {
         RefusalKind::BadSignature => "The price offered is not signed for",
         RefusalKind::BadOriginPrice => "The site's own price cannot be taken",
         RefusalKind::Unlicensed => "A licence is needed for this work",
+        RefusalKind::PaymentRefused => "The payment does not pay for this work",
+        RefusalKind::BadPayment => "The payment cannot be read",
+        RefusalKind::PaymentConflict => "This payment identifier names another payment",
+        RefusalKind::PaymentPending => "Whether the payment was settled is not known yet",
     }
 }
 
@@ -171,6 +191,9 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
     r#type: &'a str,
+    /// What other protocols have in the body: x402 version 1.
+    #[serde(flatten)]
+    others: Option<&'a Map<String, Value>>,
 }
 
 impl<'a> Problem<'a> {
@@ -189,6 +212,7 @@ impl<'a> Problem<'a> {
             retry_after: None,
             rule: None,
             r#type: "about:blank",
+            others: None,
         }
     }
 }

@@ -16,11 +16,13 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::clients::Clients;
 use crate::config::{Limits, Timeouts};
+use crate::error::FetchError;
 use crate::evidence::Identity;
 use crate::headers::Announce;
 use crate::key_server::KeyServer;
 use crate::licence::Licences;
 use crate::memory::Memory;
+use crate::payment::Payments;
 use crate::reverse::Sites;
 use crate::turns::Turns;
 
@@ -51,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) derived: Arc<Derived>,
     pub(crate) rollups: Rollups,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) payments: Payments,
     pub(crate) key_server: KeyServer,
     pub(crate) licences: Licences,
     pub(crate) client_tls: Arc<rustls::ClientConfig>,
@@ -138,6 +141,14 @@ impl LedgerDoor {
             Some(Err(reason)) => Err(ledger::Unavailable::Poisoned { reason: Arc::clone(reason) }),
             None => Err(ledger::Unavailable::Paused { reason: STILL_BEFORE.into() }),
         }
+    }
+
+    /// Whether what the ledger says of payments is known.
+    pub(crate) fn is_ready(&self) -> Result<(), FetchError> {
+        if self.policy_recorded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(FetchError::LedgerUnavailable { why: "it is not open yet".to_owned() })
     }
 
     /// Reserves room for one record.

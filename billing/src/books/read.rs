@@ -36,6 +36,8 @@ pub(crate) struct UsageRow<'r> {
     pub(crate) facts: Facts,
     /// What was recorded.
     pub(crate) recorded: Rated,
+    /// How it was paid before delivery.
+    pub(crate) settlement: Option<&'r str>,
 }
 
 /// Sums of fetches that have no entry each.
@@ -128,7 +130,7 @@ impl Page<'_> {
         let Some((first, last)) = bounds else { return Ok(()) };
         let mut statement = self.transaction.prepare(
             "SELECT idx, operator, crawler, holder, policy, work, currency, status, method, outcome, verdict, unit,
-                price_nano, max_nano, bytes, declared_bytes, words, repeat, owed, quantity, quote_nano, amount_nano
+                price_nano, max_nano, bytes, declared_bytes, words, repeat, owed, quantity, quote_nano, amount_nano, settlement
             FROM usage
             WHERE idx BETWEEN ?1 AND ?2 AND time_micros >= ?3 AND time_micros < ?4
                 AND (?5 IS NULL OR operator = ?5) AND (?6 IS NULL OR holder = ?6)
@@ -151,6 +153,7 @@ impl Page<'_> {
                 words: row.get::<_, Option<i64>>(16)?.map(i64::unsigned_abs),
                 repeat: row.get(17)?,
                 owed: row.get(18)?,
+                settled: row.get_ref(22)?.as_str_or_null()?.is_some(),
             };
             let recorded =
                 Rated { quantity: unsigned(row, 19)?, quote_nano: row.get(20)?, amount_nano: row.get(21)? };
@@ -164,6 +167,7 @@ impl Page<'_> {
                 currency: row.get(6)?,
                 facts,
                 recorded,
+                settlement: row.get_ref(22)?.as_str_or_null()?,
             });
         }
         Ok(())

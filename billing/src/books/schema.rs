@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 
 /// Goes up by one whenever a table changes; older books are made again from the ledger by themselves.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Tables in the order in which the digest reads them, each with the columns that order its rows.
 pub(super) const TABLES: [(&str, &str); 7] = [
@@ -68,7 +68,8 @@ CREATE TABLE usage (
     repeat INTEGER NOT NULL,
     owed INTEGER NOT NULL,
     quote_nano INTEGER NOT NULL,
-    amount_nano INTEGER NOT NULL
+    amount_nano INTEGER NOT NULL,
+    settlement TEXT                 -- how it was paid before delivery; null: on account
 ) STRICT;
 CREATE INDEX usage_time ON usage (time_micros);
 
@@ -138,7 +139,8 @@ CREATE VIEW fetches AS SELECT
     method.value AS method, usage.work, usage.url, usage.status, outcome.value AS outcome,
     usage.bytes, usage.declared_bytes, content_type.value AS content_type, usage.words, usage.words_capped,
     currency.value AS currency, unit.value AS unit, usage.price_nano, usage.max_nano, usage.quantity,
-    usage.repeat, usage.owed, usage.quote_nano, usage.amount_nano
+    usage.repeat, usage.owed, usage.quote_nano, usage.amount_nano,
+    usage.settlement
 FROM usage
     JOIN text AS operator ON operator.id = usage.operator
     JOIN text AS crawler ON crawler.id = usage.crawler

@@ -32,7 +32,7 @@ pub(crate) fn record(n: u64) -> UsageRecord {
         rule: "training pays".into(),
         verdict: if unit.is_some() { "charge" } else { "allow" }.into(),
         authorisation: None,
-        settlement: None,
+        settlement: (n % 8 == 1).then(|| format!("x402 eip155:{} 0x{n:x}", 8453 + n % 3)),
         would_refuse: None,
         status: if n.is_multiple_of(11) { 404 } else { 200 },
         outcome: if n.is_multiple_of(7) { Outcome::Aborted } else { Outcome::Complete },

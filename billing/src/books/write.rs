@@ -59,7 +59,7 @@ pub(super) struct Writer<'c> {
 
 impl<'c> Writer<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Writer<'c>> {
-        let places = vec!["?"; 32].join(",");
+        let places = vec!["?"; 33].join(",");
         Ok(Writer {
             connection,
             texts: Texts {
@@ -79,7 +79,7 @@ impl<'c> Writer<'c> {
             Ok(Entry::Rollup(rollup)) => self.rollup(index, &rollup),
             Ok(Entry::Policy(part)) => self.policy(index, &part),
             Ok(Entry::Gap(gap)) => self.gap(index, &gap),
-            Ok(Entry::Start(_) | Entry::Unknown { .. }) => Ok(()),
+            Ok(Entry::Payment(_) | Entry::Start(_) | Entry::Unknown { .. }) => Ok(()),
             Err(error) => self.finding(index, &format!("the entry cannot be read: {error}")),
         }
     }
@@ -120,6 +120,7 @@ impl<'c> Writer<'c> {
                 record.owed,
                 record.quote_nano,
                 record.amount_nano,
+                record.settlement,
             ])
             .map(drop)
     }

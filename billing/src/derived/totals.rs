@@ -69,6 +69,7 @@ struct Sums {
     refused: u64,
     quoted_nano: i128,
     owed_nano: i128,
+    settled_nano: i128,
     last_micros: i64,
 }
 
@@ -92,7 +93,8 @@ impl Totals {
         sums.fetches += 1;
         sums.bytes = sums.bytes.saturating_add(record.bytes);
         sums.quoted_nano += i128::from(record.quote_nano);
-        sums.owed_nano += i128::from(record.amount_nano);
+        let sum = if record.settlement.is_some() { &mut sums.settled_nano } else { &mut sums.owed_nano };
+        *sum += i128::from(record.amount_nano);
         self.work(record);
     }
 
@@ -175,6 +177,7 @@ impl Totals {
             refused: sums.refused,
             quoted_nano: sums.quoted_nano,
             owed_nano: sums.owed_nano,
+            settled_nano: sums.settled_nano,
             last_micros: sums.last_micros,
         };
         let mut lines: Vec<Line> =
@@ -202,6 +205,7 @@ impl Totals {
             }
             out.i128(sums.quoted_nano);
             out.i128(sums.owed_nano);
+            out.i128(sums.settled_nano);
             out.i64(sums.last_micros);
         }
         out.u64(self.counters.len() as u64);
@@ -231,6 +235,7 @@ impl Totals {
                 refused: saved.u64()?,
                 quoted_nano: saved.i128()?,
                 owed_nano: saved.i128()?,
+                settled_nano: saved.i128()?,
                 last_micros: saved.i64()?,
             };
             totals.lines.insert(key, sums);

@@ -384,6 +384,7 @@ impl<'p> Judge<'p> {
     fn apply(&mut self, decision: &Decision, crawler: u32, work: u32, event: &Event<'_>) {
         let line = &mut self.lines[decision.line as usize];
         let facts = |charge, unit, price_nano, max_nano, owed| Facts {
+            settled: false,
             status: event.status,
             head: &*event.method == b"HEAD",
             outcome: if event.status == 304 { Outcome::NotModified } else { Outcome::Complete },

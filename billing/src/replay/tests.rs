@@ -247,6 +247,7 @@ fn plainly(policy: &PolicySnapshot, fetches: &[Fetch]) -> (u64, u64, i128, i128)
             words: None,
             repeat: false,
             owed: terms.owed,
+            settled: false,
         };
         let mut state = state.lock().expect("one thread");
         let free_secs = charge.map_or(0, |charge| charge.repeat_free_secs);

@@ -5,7 +5,7 @@ use policy::decimal;
 use super::Statement;
 
 const HEADER: &str = "period_from,period_to,time_zone,operator,crawler,holder,work,unit,fetches,bytes,quantity,amount,\
-    currency,quote,refused,repeats,first_entry,last_entry,ledger_size,ledger_root";
+    currency,quote,refused,repeats,first_entry,last_entry,ledger_size,ledger_root,settled";
 
 pub(super) fn write(statement: &Statement) -> String {
     let mut out = format!("{HEADER}\r\n");
@@ -32,6 +32,7 @@ pub(super) fn write(statement: &Statement) -> String {
             line.last_entry().to_string(),
             statement.ledger_size.to_string(),
             cell(&statement.ledger_root),
+            decimal(line.settled_nano),
         ];
         out.push_str(&cells.join(","));
         out.push_str("\r\n");

@@ -79,6 +79,16 @@ fn page(out: &mut String, statement: &Statement) -> fmt::Result {
         decimal(statement.quote_nano),
         statement.currency,
     )?;
+    for (way, settled) in &statement.settled_by {
+        writeln!(
+            out,
+            "<p>Paid before delivery by {}: {} {} for {}; it is not part of what is to be paid.</p>",
+            Escaped(way),
+            decimal(settled.amount_nano),
+            statement.currency,
+            counted(settled.fetches, "fetch"),
+        )?;
+    }
     findings(out, statement)?;
     if statement.lines.is_empty() {
         writeln!(out, "<p>No metered fetches in this period.</p>")?;

@@ -52,8 +52,10 @@ pub struct Line {
     pub quantity: u128,
     /// Sum of quotes in nano-units.
     pub quote_nano: i128,
-    /// Sum of what is owed in nano-units.
+    /// Sum of what the fetches cost, in nano-units.
     pub amount_nano: i128,
+    /// The part of it that was paid before delivery, in nano-units.
+    pub settled_nano: i128,
     /// Requests that were refused; they are not fetches.
     pub refused: u64,
     /// Fetches that were free because the same version was paid before.
@@ -83,6 +85,9 @@ impl Line {
         self.quantity += u128::from(recorded.quantity);
         self.quote_nano += i128::from(recorded.quote_nano);
         self.amount_nano += i128::from(recorded.amount_nano);
+        if row.settlement.is_some() {
+            self.settled_nano += i128::from(recorded.amount_nano);
+        }
         self.repeats += u64::from(row.facts.repeat);
         if let Some(price) = row.facts.price_nano
             && recorded.quantity > 0
@@ -213,6 +218,10 @@ pub(super) fn to_json(statement: &Statement) -> Value {
         "currency": statement.currency.as_str(),
         "lines": lines,
         "total": decimal(statement.total_nano),
+        "total_settled": decimal(statement.settled_nano),
+        "settled_by": statement.settled_by.iter().map(|(way, settled)| json!({
+            "way": way, "fetches": settled.fetches, "amount": decimal(settled.amount_nano),
+        })).collect::<Vec<_>>(),
         "payable": statement.payable(),
         "quote": decimal(statement.quote_nano),
         "fetches": statement.fetches,
@@ -260,6 +269,7 @@ fn line_json(line: &Line) -> Value {
         "bytes": line.bytes,
         "quantity": line.quantity_text(),
         "amount": decimal(line.amount_nano),
+        "settled": decimal(line.settled_nano),
         "quote": decimal(line.quote_nano),
         "refused": line.refused,
         "repeats": line.repeats,

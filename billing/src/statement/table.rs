@@ -99,6 +99,15 @@ pub(super) fn write(statement: &Statement) -> String {
         counted(statement.bytes, "byte"),
         counted(statement.refused, "request"),
     );
+    for (way, settled) in &statement.settled_by {
+        let _ = writeln!(
+            out,
+            "Paid before delivery by {way}: {} {} for {}",
+            decimal(settled.amount_nano),
+            statement.currency,
+            counted(settled.fetches, "fetch"),
+        );
+    }
     if statement.quote_nano != statement.total_nano {
         let _ = writeln!(
             out,

@@ -1,6 +1,6 @@
 //! Statements over real books.
 
-use metrics::UsageRecord;
+use metrics::{Outcome, UsageRecord};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -178,6 +178,42 @@ fn what_is_paid_is_rounded_once_half_to_even() {
 }
 
 #[test]
+fn what_was_paid_before_delivery_is_not_payable() {
+    // Of three fetches one was paid at once; one hung up, and had paid all the same.
+    let mut records = [record(1), record(1), record(1)];
+    for (at, settlement) in
+        [None, Some("x402 eip155:8453 0x01"), Some("x402 eip155:8453 0x02")].into_iter().enumerate()
+    {
+        let one = &mut records[at];
+        (one.price_nano, one.max_nano, one.status) = (Some(10_000_000), None, 200);
+        one.settlement = settlement.map(str::to_owned);
+        one.outcome = if at == 2 { Outcome::Aborted } else { Outcome::Complete };
+        (one.owed, one.repeat) = (true, false);
+        let rated = rate_record(one);
+        (one.quantity, one.quote_nano, one.amount_nano) =
+            (rated.quantity, rated.quote_nano, rated.amount_nano);
+        assert_eq!(one.amount_nano, 10_000_000, "{settlement:?}");
+    }
+    let statement = statement_of(encoded(&records), query("2026-11"));
+    let json = statement.to_json();
+    assert_eq!(
+        (&json["total"], &json["total_settled"], &json["payable"]),
+        (&json!("0.03"), &json!("0.02"), &json!("0.01"))
+    );
+    assert_eq!(json["settled_by"], json!([{"way": "x402 eip155:8453", "fetches": 2, "amount": "0.02"}]));
+    assert_eq!(json["lines"][0]["settled"], "0.02");
+    assert_eq!(json["findings_count"], 0);
+    assert!(
+        statement.to_table().contains("Paid before delivery by x402 eip155:8453: 0.02 USD for 2 fetches")
+    );
+    assert!(statement.to_html().contains("Paid before delivery by x402 eip155:8453: 0.02 USD for 2 fetches"));
+    assert!(statement.to_csv().lines().next().is_some_and(|header| header.ends_with(",settled")));
+    // Delivered again, it is a repeat and costs nothing more.
+    let again = UsageRecord { repeat: true, ..records[2].clone() };
+    assert_eq!(rate_record(&again).amount_nano, 0);
+}
+
+#[test]
 fn a_page_escapes_what_comes_from_the_network() {
     let mut odd = record(4);
     odd.work = "x/<script>alert('1')</script>&\"".into();
@@ -229,6 +265,11 @@ proptest! {
             + delivered.map(|rollup| rollup.bytes).sum::<u64>();
         prop_assert_eq!(statement.findings_count, 0);
         prop_assert_eq!(statement.total_nano, amount);
+        let settled = records.iter().filter(|record| record.settlement.is_some());
+        let settled: i128 = settled.map(|record| i128::from(record.amount_nano)).sum();
+        prop_assert_eq!(statement.settled_nano, settled);
+        prop_assert_eq!(statement.settled_by.values().map(|by| by.amount_nano).sum::<i128>(), settled);
+        prop_assert_eq!(statement.lines.iter().map(|line| line.settled_nano).sum::<i128>(), settled);
         prop_assert_eq!(statement.lines.iter().map(|line| line.amount_nano).sum::<i128>(), amount);
         prop_assert_eq!(statement.lines.iter().map(|line| line.quote_nano).sum::<i128>(), quote);
         prop_assert_eq!(statement.lines.iter().map(|line| line.fetches).sum::<u64>(), fetches);

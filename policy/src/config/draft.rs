@@ -3,6 +3,7 @@
 use toml::de::DeTable;
 
 use super::licence::{self, LicenceDraft};
+use super::payment::{self, PaymentDraft};
 use super::quantity::{byte_count, duration_secs};
 use crate::diagnostic::suggest;
 use crate::fields::{At, Fields, Place, Report};
@@ -31,6 +32,7 @@ pub(crate) struct Draft {
     pub(crate) accounts: Vec<AccountDraft>,
     pub(crate) licences: Vec<LicenceDraft>,
     pub(crate) licence_server: LicenceServer,
+    pub(crate) payments: Vec<PaymentDraft>,
 }
 
 pub(crate) struct SiteDraft {
@@ -142,6 +144,9 @@ pub(crate) fn read(
     }
     for fields in top.tables("licence_offer", "`[[licence_offer]]`") {
         draft.licences.extend(licence::read_licence(report, fields));
+    }
+    for fields in top.tables("payment", "`[[payment]]`") {
+        draft.payments.extend(payment::read(report, fields));
     }
     top.finish();
     included

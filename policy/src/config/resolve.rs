@@ -44,6 +44,7 @@ pub(crate) fn resolve(report: &Report, draft: Draft, mode: Option<Mode>) -> Poli
     let licences = super::licence::resolve_licences(&names, &money, draft.licences);
     let origin_prices =
         rules.rules.iter().any(|rule| rule.charge.as_ref().is_some_and(|charge| charge.origin_price));
+    let payments = super::payment::resolve(report, draft.payments, currency);
     let licence: Option<Arc<str>> = draft.licence.map(Arc::from);
     let licence_documents = [licence.as_ref()]
         .into_iter()
@@ -58,6 +59,7 @@ pub(crate) fn resolve(report: &Report, draft: Draft, mode: Option<Mode>) -> Poli
         currency,
         mode,
         accounts,
+        payments,
         holders: names.holders,
         directory,
         sites,

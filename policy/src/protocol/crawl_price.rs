@@ -284,6 +284,8 @@ pub enum Offer {
     Max(Money),
     /// Exactly this.
     Exact(Money),
+    /// This, paid before delivery: checked, and settled when the response's head is there. Not of this protocol.
+    Prepaid(Money),
 }
 
 impl Offer {

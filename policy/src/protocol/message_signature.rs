@@ -13,7 +13,7 @@
 
 mod component;
 mod digest;
-pub(super) mod ed25519;
+pub(in crate::protocol) mod ed25519;
 mod key;
 mod message;
 mod query;

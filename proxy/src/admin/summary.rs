@@ -70,6 +70,7 @@ impl Summary {
                     "refused": line.refused,
                     "quoted": policy::decimal(line.quoted_nano),
                     "owed": policy::decimal(line.owed_nano),
+                    "settled": policy::decimal(line.settled_nano),
                     "currency": line.currency,
                 })
             })

@@ -319,6 +319,7 @@ fn in_json(explanation: &Explanation, crawler: &Crawler, offer: &Result<Offer, O
             Offer::None => Value::Null,
             Offer::Max(amount) => json!({"max": money(amount)}),
             Offer::Exact(amount) => json!({"exact": money(amount)}),
+            Offer::Prepaid(amount) => json!({"prepaid": money(amount)}),
         }),
         "rule": &*explanation.rule,
         "place": explanation.place,

@@ -61,7 +61,11 @@ impl Tally {
                 row.bytes += sums.bytes;
                 row.asked_nano += sums.quote_nano;
             }
-            Entry::Policy(_) | Entry::Gap(_) | Entry::Start(_) | Entry::Unknown { .. } => {}
+            Entry::Policy(_)
+            | Entry::Payment(_)
+            | Entry::Gap(_)
+            | Entry::Start(_)
+            | Entry::Unknown { .. } => {}
         }
     }
 

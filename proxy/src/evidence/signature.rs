@@ -59,6 +59,8 @@ pub(crate) struct Authorised {
     pub(crate) offer: Result<Offer, OfferError>,
     /// The use of the signature, where money may move on it: it is good once.
     pub(crate) spending: Option<Spending>,
+    /// The signature, if it holds.
+    pub(crate) verified: Option<Arc<Verified>>,
 }
 
 impl Signature {
@@ -73,7 +75,7 @@ impl Signature {
         offer: Result<Offer, OfferError>,
     ) -> Result<Authorised, FetchError> {
         let Some(Seen { price, verified }) = self.0 else {
-            return Ok(Authorised { evidence: network, offer, spending: None });
+            return Ok(Authorised { evidence: network, offer, spending: None, verified: None });
         };
         let by_network = matches!(network, Evidence::Range { .. } | Evidence::ReverseDns { .. });
         let mut evidence = match &verified {
@@ -81,7 +83,9 @@ impl Signature {
             None => network,
         };
         let mut offer = price.bind(offer);
-        let Some(verified) = verified else { return Ok(Authorised { evidence, offer, spending: None }) };
+        let Some(verified) = verified else {
+            return Ok(Authorised { evidence, offer, spending: None, verified: None });
+        };
         // Without a price a contract may speak, and where only the signature says for whom, it is the agreement.
         let may_pay = matches!(evidence, Evidence::Signed { may_pay: true, .. });
         let is_used_up = match offer {
@@ -90,7 +94,7 @@ impl Signature {
             Err(_) => false,
         };
         if !is_used_up {
-            return Ok(Authorised { evidence, offer, spending: None });
+            return Ok(Authorised { evidence, offer, spending: None, verified: Some(verified) });
         }
         let key = SpendKey { digest: verified.replay.digest, until: verified.replay.until };
         let spending = match derived.spend(key, now_micros() / 1_000_000) {
@@ -109,7 +113,7 @@ impl Signature {
                 return Err(FetchError::LedgerUnavailable { why: error.to_string() });
             }
         };
-        Ok(Authorised { evidence, offer, spending })
+        Ok(Authorised { evidence, offer, spending, verified: Some(verified) })
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Asked<'a> {
     pub takes_contracts: bool,
     /// Whether a payment identifier is required.
     pub requires_identifier: bool,
+    /// This authorization was taken before, in time: that its time is over now says nothing of what became of it.
+    pub is_retry: bool,
     /// The request's message signature, for payments on credit.
     pub signature: RequestSignature<'a>,
 }
@@ -213,6 +215,28 @@ impl Presented {
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest(&SHA256, &self.json).as_ref());
         sha256
+    }
+
+    /// What this payment would be spent as, whatever else is wrong with it: to be looked up before it is checked, for one that is
+    /// known may be over. Whoever knows an authorization can name its key; only [`Presented::check`] says who signed it.
+    pub fn keys(&self, offers: &Offers) -> Vec<ReservationKey> {
+        let payload = match &self.payload {
+            Payload::V1(payment) => &payment.payload,
+            Payload::V2(payment) => &payment.payload,
+        };
+        let payload = serde_json::from_value::<ExactPayload>(Value::Object(payload.clone()));
+        let Ok(ExactPayload { authorization, .. }) = payload else { return Vec::new() };
+        let tokens = offers.ways.iter().filter_map(|offered| match &offered.way {
+            Way::Exact(token) => Some(token),
+            Way::Credit(_) => None,
+        });
+        let key = |token: &Token| ReservationKey {
+            network: token.network(),
+            asset: token.asset,
+            from: authorization.from,
+            nonce: authorization.nonce,
+        };
+        tokens.map(key).collect()
     }
 
     /// The client's own name for the payment, to be looked up before the payment is checked: a retry may come when its
@@ -417,7 +441,7 @@ fn authorized(
     }
     let valid_before = authorization.valid_before.to_u64();
     let in_time = |until: &u64| {
-        *until > now_secs.saturating_add(SETTLE_MARGIN_SECS)
+        (asked.is_retry || *until > now_secs.saturating_add(SETTLE_MARGIN_SECS))
             && *until <= now_secs.saturating_add(VALID_SECS_MAX)
     };
     let Some(until_secs) = valid_before.filter(in_time) else { return Err(PaymentError::ValidBefore) };

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::eip712::{Address, B256, Domain, Key, Signature, SignatureError, Struct};
 use super::message::{Object, SettlementResponse, extension_info};
 use crate::protocol::json;
+use crate::protocol::message_signature::ed25519::is_refused;
 
 /// The extension's name.
 pub const NAME: &str = "offer-receipt";
@@ -202,6 +203,20 @@ pub enum ReceiptError {
     },
 }
 
+/// What a server signs with: an Ed25519 key, and the DID URL under which its public part is found.
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+    kid: String,
+}
+
+impl SigningKey {
+    /// Reads PKCS#8, with or without the public part. `None` if it is no Ed25519 key.
+    pub fn from_pkcs8(der: &[u8], kid: &str) -> Option<SigningKey> {
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok()?;
+        Some(SigningKey { pair, kid: kid.to_owned() })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct JwsHeader {
     alg: String,
@@ -221,6 +236,11 @@ impl Signed {
             payload: Some(serde_json::to_value(payload).expect("the keys of a payload are texts")),
             signature: key.sign(&payload.digest()).into(),
         }
+    }
+
+    /// Signs as JSON Web Signature with the key of a server.
+    pub fn with(payload: &impl Payload, key: &SigningKey) -> Signed {
+        Signed::with_ed25519(payload, &key.pair, &key.kid)
     }
 
     /// Signs as JSON Web Signature with Ed25519 (RFC 8037); `kid` is a DID URL. The payload is in the form of RFC 8785.
@@ -296,6 +316,10 @@ impl Signed {
         }
         let Some(key) = keys(&kid) else { return Err(ReceiptError::UnknownKey { kid }) };
         let signed = &self.signature[..header.len() + 1 + payload.len()];
+        // Under a key of small order anything is signed by anybody.
+        if is_refused(&key) {
+            return Err(ReceiptError::NotSigned { kid });
+        }
         let key = UnparsedPublicKey::new(&ED25519, key);
         if key.verify(signed.as_bytes(), &decode(signature)?).is_err() {
             return Err(ReceiptError::NotSigned { kid });

@@ -1,0 +1,136 @@
+//! What a 402 offers, and how a payment that is refused is told so.
+
+use std::collections::BTreeMap;
+
+use billing::payments::hash;
+use http::Method;
+use http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use policy::payment::{FixedPrice, MppWay, Offered, body_members};
+use policy::protocol::mpp::Problem;
+use policy::protocol::mpp::challenge::Terms;
+use policy::protocol::x402::message::{Object, SettlementResponse};
+use policy::protocol::x402::payment::ExactPayment;
+use policy::protocol::x402::{PAYMENT_REQUIRED, PAYMENT_RESPONSE, Version, X_PAYMENT_RESPONSE, header};
+use policy::{Money, Refusal, RefusalKind};
+use serde_json::Value;
+
+use super::present::{No, Refused};
+use crate::close::OpenFetch;
+use crate::shared::{new_id, now_micros};
+
+/// The kind of payment that is asked for.
+pub(super) const MPP_INTENT: &str = "charge";
+/// Where a challenge says what it is for.
+pub(super) const MPP_FOR: &str = "for";
+
+/// What an answer says in protocols of payment, beside what it says anyway.
+#[derive(Default)]
+pub(crate) struct Offer {
+    /// Header fields.
+    pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
+    /// Members of the body (x402 version 1).
+    pub(crate) members: Object,
+    /// The type of the problem details (the `Payment` scheme).
+    pub(crate) problem: Option<Problem>,
+}
+
+impl Offer {
+    /// What is offered with a refusal: nothing unless it is a 402 about a price that can be paid at once.
+    pub(crate) fn with(open: &OpenFetch, refusal: &Refusal) -> Offer {
+        if refusal.status() != 402 || open.policy().payment_ways().is_empty() {
+            return Offer::default();
+        }
+        let payments = &open.worker().shared.payments;
+        let settles = |token: &_, version| payments.settles(token, version);
+        match open.policy().offered(open.crawler(), open.work(), &settles) {
+            Some(offered) if refusal.price == Some(offered.fixed.price) => {
+                Offer::of(open, &offered, "payment required")
+            }
+            _ => Offer::default(),
+        }
+    }
+
+    fn of(open: &OpenFetch, offered: &Offered, error: &str) -> Offer {
+        let mut offer = Offer::default();
+        if let Some(value) = offered.v2.as_ref().and_then(|offers| offers.header(error)) {
+            offer.field(HeaderName::from_static(PAYMENT_REQUIRED), &value);
+        }
+        if let Some(members) = offered.v1.as_ref().and_then(|offers| body_members(offers, error)) {
+            offer.members = members;
+        }
+        let challenger =
+            if offered.mpp.is_empty() { None } else { open.worker().shared.payments.challenger() };
+        for way in &offered.mpp {
+            let Some(challenger) = challenger else { break };
+            let Some(request) = mpp_request(offered.fixed.price, way) else { continue };
+            let now_secs = u64::try_from(now_micros() / 1_000_000).unwrap_or(0);
+            let terms = Terms {
+                realm: open.work().host.to_string(),
+                method: way.method.clone(),
+                intent: MPP_INTENT.to_owned(),
+                request,
+                expires_secs: now_secs + way.max_timeout_secs,
+                digest: None,
+                opaque: BTreeMap::from([
+                    (MPP_FOR.to_owned(), mpp_for(open.method(), &open.work().url)),
+                    // Each is good once: two that are issued in one second are two.
+                    ("n".to_owned(), new_id()[19..].to_owned()),
+                ]),
+                in_payment_authorization: false,
+                description: None,
+            };
+            if let Ok(challenge) = challenger.issue(&terms) {
+                offer.field(WWW_AUTHENTICATE, &challenge.field);
+                offer.problem = Some(Problem::PaymentRequired);
+            }
+        }
+        offer
+    }
+
+    fn field(&mut self, name: HeaderName, value: &str) {
+        self.fields.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+    }
+}
+
+/// The refusal of a payment, in its own protocol's words, with a fresh offer where another payment would mend it.
+pub(super) fn refused(open: &OpenFetch, fixed: &FixedPrice, no: No) -> Refused {
+    let No { kind, reason, detail, retry_after_secs, version, problem } = no;
+    let refusal = fixed.refusal(open.policy(), open.work(), kind, detail, retry_after_secs);
+    let payments = &open.worker().shared.payments;
+    let settles = |token: &_, version| payments.settles(token, version);
+    // One whose outcome is unknown is to be sent again, and no other.
+    let offered = (kind == RefusalKind::PaymentRefused)
+        .then(|| open.policy().offered(open.crawler(), open.work(), &settles))
+        .flatten();
+    let mut offer = offered.map(|offered| Offer::of(open, &offered, &reason)).unwrap_or_default();
+    offer.problem = problem.or(offer.problem);
+    if let Some(version) = version.filter(|_| kind != RefusalKind::PaymentPending) {
+        let name = match version {
+            Version::V1 => X_PAYMENT_RESPONSE,
+            Version::V2 => PAYMENT_RESPONSE,
+        };
+        let failure = SettlementResponse::failure("", &reason);
+        offer.field(HeaderName::from_static(name), &header::write(&failure));
+    }
+    Refused { refusal, offer }
+}
+
+/// The network of a payment by the name that its version has for it.
+pub(super) fn network_of(payment: &ExactPayment) -> &str {
+    let network = &payment.reservation.key.network;
+    match payment.version {
+        Version::V1 => network.v1_name().unwrap_or(network.as_str()),
+        Version::V2 => network.as_str(),
+    }
+}
+
+/// The `request` of a challenge for a price.
+pub(super) fn mpp_request(price: Money, way: &MppWay) -> Option<Value> {
+    Terms::charge(price, &way.recipient).ok()
+}
+
+/// What a challenge is for: a credential buys nothing else with it.
+pub(super) fn mpp_for(method: &Method, url: &str) -> String {
+    let digest = hash(&format!("{method} {url}"));
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}

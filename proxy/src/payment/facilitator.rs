@@ -1,0 +1,262 @@
+//! The facilitator: who checks payments against their chain, and settles them (x402 v2 §7).
+//!
+//! Each question has a connection of its own. One that was kept might break just as a settlement was handed over, and then nobody
+//! would know what became of it; beside what a chain takes, a handshake is little.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use policy::protocol::x402::facilitator::{self as protocol, Supported, VerifyResponse};
+use policy::protocol::x402::message::SettlementResponse;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
+
+use crate::resolve::Name;
+
+/// Questions under way at once; more wait, within their time.
+const QUESTIONS_MAX: usize = 256;
+/// To connect, TLS included; within the time of the whole question.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Where a facilitator is and how long it is waited for.
+#[derive(Clone, Debug)]
+pub(crate) struct FacilitatorSettings {
+    /// Its URL, without a slash at the end.
+    pub(crate) url: FacilitatorUrl,
+    /// A file with the value of `Authorization`.
+    pub(crate) authorization: Option<PathBuf>,
+    /// The time of `/verify` and `/supported`.
+    pub(crate) verify: Duration,
+    /// The time of `/settle`.
+    pub(crate) settle: Duration,
+}
+
+/// An https URL; http only where nobody is on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FacilitatorUrl {
+    https: bool,
+    authority: Authority,
+    /// What stands before `/verify`.
+    prefix: String,
+}
+
+impl FacilitatorUrl {
+    pub(crate) fn parse(text: &str) -> Result<FacilitatorUrl, String> {
+        let help = "a facilitator's URL reads like https://facilitator.example";
+        let uri = text.parse::<Uri>().map_err(|_| help.to_owned())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority().cloned()) else {
+            return Err(help.to_owned());
+        };
+        if authority.as_str().contains('@') || uri.query().is_some() {
+            return Err(
+                "a facilitator's URL has neither a user nor a query; write `authorization`".to_owned()
+            );
+        }
+        let host = host_of(&authority);
+        let is_here =
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if *scheme != Scheme::HTTPS && !(*scheme == Scheme::HTTP && is_here) {
+            return Err("a facilitator is asked over https; over http only on this machine".to_owned());
+        }
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        Ok(FacilitatorUrl { https: *scheme == Scheme::HTTPS, authority, prefix })
+    }
+}
+
+fn host_of(authority: &Authority) -> &str {
+    authority.host().trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FacilitatorError {
+    /// It was not asked: nothing can have come of it.
+    #[error("the facilitator cannot be reached")]
+    NotAsked(#[source] io::Error),
+    /// It was asked, and what came of that is not known.
+    #[error("the facilitator's answer is missing: {0}")]
+    Unknown(String),
+}
+
+/// Asks a facilitator.
+pub(crate) struct Facilitator {
+    settings: FacilitatorSettings,
+    authorization: Option<HeaderValue>,
+    tls: Option<TlsConnector>,
+    questions: Semaphore,
+}
+
+impl Facilitator {
+    /// Reads what it needs; nothing is asked yet.
+    pub(crate) fn new(
+        settings: FacilitatorSettings,
+        tls: &Arc<rustls::ClientConfig>,
+    ) -> anyhow::Result<Facilitator> {
+        let authorization = settings.authorization.as_deref().map(read_authorization).transpose()?;
+        let tls = settings.url.https.then(|| TlsConnector::from(Arc::clone(tls)));
+        Ok(Facilitator { settings, authorization, tls, questions: Semaphore::new(QUESTIONS_MAX) })
+    }
+
+    /// What can be settled there.
+    pub(crate) async fn supported(&self) -> Result<Supported, FacilitatorError> {
+        self.ask(Method::GET, protocol::SUPPORTED, Bytes::new(), self.settings.verify).await
+    }
+
+    /// Whether a payment could be settled now.
+    pub(crate) async fn verify(
+        &self,
+        request: &protocol::Request,
+    ) -> Result<VerifyResponse, FacilitatorError> {
+        self.ask(Method::POST, protocol::VERIFY, json(request), self.settings.verify).await
+    }
+
+    /// Has a payment settled. An answer that says no is an answer.
+    pub(crate) async fn settle(
+        &self,
+        request: &protocol::Request,
+    ) -> Result<SettlementResponse, FacilitatorError> {
+        self.ask(Method::POST, protocol::SETTLE, json(request), self.settings.settle).await
+    }
+
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        time: Duration,
+    ) -> Result<T, FacilitatorError> {
+        let deadline = tokio::time::Instant::now() + time;
+        let late = || io::Error::from(io::ErrorKind::TimedOut);
+        let not_asked = FacilitatorError::NotAsked;
+        let connect_by = deadline.min(tokio::time::Instant::now() + CONNECT_TIME_MAX);
+        let _one = tokio::time::timeout_at(deadline, self.questions.acquire())
+            .await
+            .map_err(|_| not_asked(late()))?;
+        let connecting = tokio::time::timeout_at(connect_by, self.connect());
+        let stream = connecting.await.map_err(|_| not_asked(late()))?.map_err(not_asked)?;
+        let asking = tokio::time::timeout_at(deadline, self.exchange(stream, method, path, body));
+        asking.await.unwrap_or_else(|_| Err(FacilitatorError::Unknown("it took too long".to_owned())))
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let authority = &self.settings.url.authority;
+        let port = authority.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
+        let host = host_of(authority);
+        let addresses = match host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, port)],
+            // Not by the runtime's own threads: a stop would wait for a name server that is silent.
+            Err(_) => Name::new(host, port).addresses().await?,
+        };
+        let stream = TcpStream::connect(&addresses[..]).await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        Ok(Box::new(tls.connect(name, stream).await?))
+    }
+
+    async fn exchange<T: serde::de::DeserializeOwned>(
+        &self,
+        stream: Box<dyn Stream>,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, FacilitatorError> {
+        let unknown = |why: &dyn std::fmt::Display| FacilitatorError::Unknown(why.to_string());
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| unknown(&error))?;
+        // Ends when the answer is read or dropped.
+        tokio::task::spawn_local(connection);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        let target = [&self.settings.url.prefix, path].concat();
+        *request.uri_mut() = target.parse().map_err(|error| unknown(&error))?;
+        let headers = request.headers_mut();
+        let host = HeaderValue::from_str(self.settings.url.authority.as_str());
+        headers.insert(HOST, host.map_err(|error| unknown(&error))?);
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("byline/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        let response = sender.send_request(request).await.map_err(|error| unknown(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), protocol::ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| unknown(&error))?.to_bytes();
+        // Some say no with a 4xx; whatever a server says that failed is not known to be so.
+        if status.is_server_error() || !(status.is_success() || is_refusal(status)) {
+            return Err(FacilitatorError::Unknown(format!("status {status}")));
+        }
+        protocol::read(&body).map_err(|error| FacilitatorError::Unknown(format!("status {status}: {error}")))
+    }
+}
+
+/// Statuses with which a facilitator says that a payment is not good; others are about the question.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::PAYMENT_REQUIRED
+            | StatusCode::CONFLICT
+            | StatusCode::PRECONDITION_FAILED
+            | StatusCode::UNPROCESSABLE_ENTITY
+    )
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+fn json(request: &protocol::Request) -> Bytes {
+    serde_json::to_vec(request).expect("the keys of a request are texts").into()
+}
+
+/// The first line of a file, as it goes into the field; it is a secret, and never shown.
+fn read_authorization(path: &Path) -> anyhow::Result<HeaderValue> {
+    use anyhow::Context as _;
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    anyhow::ensure!(!line.is_empty(), "{}: the first line is empty", path.display());
+    let mut value = HeaderValue::from_str(line)
+        .map_err(|_| anyhow::anyhow!("{}: the first line cannot stand in a header", path.display()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_facilitator_is_asked_over_https_or_here() {
+        for (text, good) in [
+            ("https://facilitator.example", true),
+            ("https://facilitator.example:8443/x402/", true),
+            ("http://127.0.0.1:4021", true),
+            ("http://[::1]:4021", true),
+            ("http://localhost/x", true),
+            ("http://facilitator.example", false),
+            ("http://127.0.0.1.example", false),
+            ("https://user:pass@facilitator.example", false),
+            ("https://facilitator.example/?key=1", false),
+            ("facilitator.example", false),
+            ("/verify", false),
+            ("ftp://127.0.0.1", false),
+        ] {
+            assert_eq!(FacilitatorUrl::parse(text).is_ok(), good, "{text}");
+        }
+        let url = FacilitatorUrl::parse("https://facilitator.example/x402/").expect("a URL");
+        assert_eq!((url.prefix.as_str(), url.https), ("/x402", true));
+    }
+}

@@ -1,0 +1,378 @@
+//! Verified before the origin is asked, settled when its answer is known, and both written where a crash cannot lose them.
+//!
+//! | step | what is on disk | the process ends here |
+//! |---|---|---|
+//! | taken, verified | nothing | nothing moved; the payment is good as before |
+//! | `settling` is appended and durable | unknown | asked about again when the same payment comes |
+//! | the facilitator settles | unknown | the same: money may have moved |
+//! | `settled` is appended | settled | recorded at the next start; the same payment is delivered |
+//! | the fetch's record | recorded | |
+//!
+//! From `settling` on a client that hangs up stops nothing: the settlement goes on by itself, and if nobody is left to whom anything
+//! could be delivered, the fetch is recorded as aborted, with what was paid for it.
+
+use std::rc::Rc;
+
+use billing::payments::{Before, Taken, hex};
+use http::header::{HeaderName, HeaderValue};
+use http::response;
+use metrics::{PaymentRecord, PaymentState, UsageRecord};
+use policy::RefusalKind;
+use policy::protocol::mpp::{self, receipt::Receipt as MppReceipt};
+use policy::protocol::x402::facilitator::{self, ErrorReason, NotSettled};
+use policy::protocol::x402::message::{Object, SettlementResponse};
+use policy::protocol::x402::receipt::{self, Receipt, Signed};
+use policy::protocol::x402::{PAYMENT_RESPONSE, X_PAYMENT_RESPONSE, header};
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+use super::answer;
+use super::facilitator::FacilitatorError;
+use super::present::{Exact, No, OnAccount, Payment, Promise, Refused, UNKNOWN_SECS};
+use crate::close::{OpenFetch, Prepaid};
+use crate::shared::{self, Shared, now_micros};
+use crate::worker::Worker;
+
+/// What stands in a record for the transaction of a payment that the facilitator calls settled without naming one.
+const UNNAMED: &str = "unnamed";
+
+/// What the answer tells of its payment.
+#[derive(Default)]
+pub(crate) struct Announcement(Option<(HeaderName, HeaderValue)>);
+
+impl Announcement {
+    /// Says it on a response head.
+    pub(crate) fn announce(self, head: &mut response::Parts) {
+        if let Some((name, value)) = self.0 {
+            // What an origin says of payments is not about this one.
+            for said in [PAYMENT_RESPONSE, X_PAYMENT_RESPONSE, mpp::PAYMENT_RECEIPT] {
+                head.headers.remove(said);
+            }
+            head.headers.insert(name, value);
+        }
+    }
+}
+
+impl Payment {
+    /// Asks whether a new payment could be settled, before the origin is asked for anything. Nothing moves.
+    pub(crate) async fn verify(&self, open: &OpenFetch) -> Result<(), Refused> {
+        let Payment::Exact(exact) = self else { return Ok(()) };
+        if exact.taken.before != Before::Nothing {
+            return Ok(()); // it was good, and may be spent by now
+        }
+        let shared = &open.worker().shared;
+        let Some(facilitator) = &shared.payments.facilitator else { return Ok(()) };
+        let no = match facilitator.verify(&exact.payment.request).await {
+            Ok(answer) if answer.is_valid => return Ok(()),
+            Ok(answer) => {
+                let reason = plain(answer.invalid_reason.as_deref(), ErrorReason::InvalidPayload.as_str());
+                let detail = format!("The payment is not taken: the facilitator says {reason}.");
+                No::new(RefusalKind::PaymentRefused, reason, detail)
+            }
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "a payment could not be verified");
+                No::pending(UNKNOWN_SECS, "The payment could not be verified just now. Nothing was charged.")
+            }
+        };
+        Err(exact.refused(open, no))
+    }
+
+    /// Settles the payment, if the response costs what it pays. When this returns, the answer may leave.
+    pub(crate) async fn settle(self, open: &mut OpenFetch) -> Result<Announcement, Refused> {
+        match self {
+            Payment::None => Ok(Announcement::default()),
+            Payment::OnAccount(promise) => Ok((*promise).billed(open)),
+            // An error, a redirect, a work that turns out to be free: the payment is as good as before.
+            Payment::Exact(_) if !open.is_owed() => Ok(Announcement::default()),
+            Payment::Exact(exact) => exact.settle(open).await,
+        }
+    }
+}
+
+impl OnAccount {
+    fn billed(self, open: &mut OpenFetch) -> Announcement {
+        if !open.is_owed() {
+            return Announcement::default();
+        }
+        let now_secs = u64::try_from(now_micros() / 1_000_000).unwrap_or(0);
+        let (name, value) = match &self.kind {
+            Promise::Credit(payment) => (PAYMENT_RESPONSE, Some(header::write(&payment.response(now_secs)))),
+            Promise::Mpp { method } => {
+                let receipt = MppReceipt::new(method, open.id(), now_secs);
+                (mpp::PAYMENT_RECEIPT, receipt.map(|receipt| receipt.to_field()))
+            }
+        };
+        if let Some(spending) = self.spending {
+            open.spends(spending);
+        }
+        let value = value.and_then(|value| HeaderValue::from_str(&value).ok());
+        Announcement(value.map(|value| (HeaderName::from_static(name), value)))
+    }
+}
+
+/// What became of an order to settle.
+enum Outcome {
+    /// Money moved.
+    Settled { settlement: String, response: SettlementResponse },
+    /// None moved.
+    Failed { reason: String },
+    /// None moved, for want of somebody to move it.
+    NotAsked,
+    /// Nobody knows.
+    Unknown,
+    /// The ledger took nothing, so nobody was asked.
+    Unrecorded,
+}
+
+impl Exact {
+    fn refused(&self, open: &OpenFetch, no: No) -> Refused {
+        let no = No { version: Some(self.payment.version), ..no };
+        answer::refused(open, &self.offered.fixed, no)
+    }
+
+    async fn settle(self: Box<Self>, open: &mut OpenFetch) -> Result<Announcement, Refused> {
+        let key = self.taken.key();
+        if let Before::Settled { settlement, recorded } = self.taken.before.clone() {
+            let response = self.response_again(&settlement);
+            let announcement = self.announcement(open, response);
+            let prepaid = Prepaid { settlement: settlement.to_string(), repeat: recorded, taken: self.taken };
+            open.prepaid(prepaid);
+            return Ok(announcement);
+        }
+        let mut fetch = open.draft();
+        fetch.authorisation = Some(key.to_string());
+        let order = Order::new(&self, open.worker(), fetch);
+        let Exact { payment, offered, claim, taken } = *self;
+        let (done, answered) = oneshot::channel();
+        // By itself, whatever becomes of this request: what was begun must end where it is written.
+        tokio::task::spawn_local(order.carry_out(taken, done));
+        let Ok((outcome, taken)) = answered.await else {
+            let no = No::pending(UNKNOWN_SECS, "Whether this payment was settled is not known yet.");
+            let no = No { version: Some(payment.version), ..no };
+            return Err(answer::refused(open, &offered.fixed, no));
+        };
+        let this = Exact { payment, offered, claim, taken };
+        let no = match outcome {
+            Outcome::Settled { settlement, response } => {
+                let announcement = this.announcement(open, response);
+                open.prepaid(Prepaid { settlement, repeat: false, taken: this.taken });
+                return Ok(announcement);
+            }
+            Outcome::Failed { reason } => {
+                let detail = format!(
+                    "The payment was not settled: the facilitator says {reason}. Nothing was charged."
+                );
+                No::new(RefusalKind::PaymentRefused, reason, detail)
+            }
+            Outcome::NotAsked | Outcome::Unrecorded => No::pending(
+                UNKNOWN_SECS,
+                "The payment cannot be settled just now. Nothing was charged; send it again.",
+            ),
+            Outcome::Unknown => No::pending(
+                UNKNOWN_SECS,
+                "Whether this payment was settled is not known yet. Send the same payment again, and no other.",
+            ),
+        };
+        Err(this.refused(open, no))
+    }
+
+    /// The result of a payment that was settled before.
+    fn response_again(&self, settlement: &str) -> SettlementResponse {
+        let transaction = settlement.split(' ').nth(2).unwrap_or_default();
+        let mut response = SettlementResponse::failure(self.network(), "");
+        response.success = true;
+        response.error_reason = None;
+        if transaction != UNNAMED {
+            response.transaction = transaction.to_owned();
+        }
+        response.payer = Some(self.payment.authorization.from.to_string());
+        response
+    }
+
+    /// The network by the name that the payment's version has for it.
+    fn network(&self) -> &str {
+        answer::network_of(&self.payment)
+    }
+
+    fn announcement(&self, open: &OpenFetch, mut response: SettlementResponse) -> Announcement {
+        if let Some(signed) = self.receipt(open, &response) {
+            let extensions = response.extensions.get_or_insert_with(Object::new);
+            extensions.insert(receipt::NAME.to_owned(), receipt::receipt_extension(&signed));
+        }
+        let name = HeaderName::from_static(self.payment.version.response_header());
+        let value = HeaderValue::from_str(&header::write(&response)).ok();
+        Announcement(value.map(|value| (name, value)))
+    }
+
+    /// A receipt that others can check, if there is a key to sign it with.
+    fn receipt(&self, open: &OpenFetch, response: &SettlementResponse) -> Option<Signed> {
+        let key = open.worker().shared.payments.receipt.as_ref()?;
+        let transaction = Some(response.transaction.clone()).filter(|transaction| !transaction.is_empty());
+        let receipt = Receipt {
+            version: receipt::PAYLOAD_VERSION,
+            network: self.payment.reservation.key.network.to_string(),
+            resource_url: open.work().url.clone(),
+            payer: self.payment.authorization.from.to_string(),
+            issued_at: u64::try_from(now_micros() / 1_000_000).unwrap_or(0),
+            transaction,
+        };
+        Some(Signed::with(&receipt, key))
+    }
+}
+
+/// An order to settle, with all that it takes when nobody waits for it any more.
+struct Order {
+    worker: Rc<Worker>,
+    record: PaymentRecord,
+    payment: policy::protocol::x402::payment::ExactPayment,
+    /// Somebody was asked before, and nobody knows what came of it.
+    is_retry: bool,
+}
+
+impl Order {
+    fn new(exact: &Exact, worker: &Rc<Worker>, fetch: UsageRecord) -> Order {
+        let payment = &exact.payment;
+        let reservation = &payment.reservation;
+        let identifier = exact.claim.identifier.as_ref();
+        let record = PaymentRecord {
+            id: String::new(),
+            source: worker.shared.ledger.source.to_string(),
+            time_micros: 0,
+            state: PaymentState::Settling,
+            authorisation: exact.claim.key.to_string(),
+            signed: hex(&exact.claim.signed),
+            network: reservation.key.network.to_string(),
+            asset: reservation.key.asset.to_string(),
+            value: payment.authorization.value.to_string(),
+            payer: reservation.key.from.to_string(),
+            nonce: String::from(reservation.key.nonce),
+            identifier: identifier.map(|identifier| identifier.name.clone()),
+            payload: identifier.map(|identifier| hex(&identifier.payload)),
+            reason: None,
+            fetch: Box::new(fetch),
+        };
+        let is_retry = exact.taken.before == Before::Unknown;
+        Order { worker: Rc::clone(worker), record, payment: payment.clone(), is_retry }
+    }
+
+    async fn carry_out(mut self, taken: Taken, done: oneshot::Sender<(Outcome, Taken)>) {
+        // The ledger stays open until this is written.
+        let _metered = self.worker.metered_begins();
+        let outcome = self.settle().await;
+        // Nobody is left to deliver to: what was paid is recorded all the same, before anybody else comes with it.
+        if let Err((Outcome::Settled { .. }, _taken)) = done.send((outcome, taken)) {
+            let shared = &self.worker.shared;
+            if let Err(why) = shared.ledger.append(self.record.fetch.encode()).await {
+                warn!(%why, "what was paid is recorded at the next start");
+            }
+        }
+    }
+
+    async fn settle(&mut self) -> Outcome {
+        let worker = Rc::clone(&self.worker);
+        let shared = &worker.shared;
+        let Some(facilitator) = &shared.payments.facilitator else { return Outcome::NotAsked };
+        if !self.is_retry && self.note(shared, PaymentState::Settling).await.is_err() {
+            return Outcome::Unrecorded;
+        }
+        let outcome = match facilitator.settle(&self.payment.request).await {
+            Ok(answer) => self.judge(answer),
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    payer = self.record.payer,
+                    nonce = self.record.nonce,
+                    "a settlement has no answer"
+                );
+                match error {
+                    FacilitatorError::NotAsked(_) if !self.is_retry => Outcome::NotAsked,
+                    FacilitatorError::NotAsked(_) | FacilitatorError::Unknown(_) => Outcome::Unknown,
+                }
+            }
+        };
+        let state = match &outcome {
+            Outcome::Settled { settlement, .. } => {
+                self.record.fetch.settlement = Some(settlement.clone());
+                PaymentState::Settled
+            }
+            Outcome::Failed { reason } => {
+                self.record.reason = Some(reason.clone());
+                PaymentState::Failed
+            }
+            Outcome::NotAsked => {
+                self.record.reason = Some("not_asked".to_owned());
+                PaymentState::Failed
+            }
+            Outcome::Unknown | Outcome::Unrecorded => return outcome,
+        };
+        if let Err(why) = self.note(shared, state).await {
+            // It stays unknown: the facilitator is asked again when the payment comes again, or the record says it.
+            warn!(%why, state = state.as_str(), "what became of a payment could not be written");
+        }
+        outcome
+    }
+
+    /// What a facilitator's answer means.
+    ///
+    /// After an attempt of which nobody knows the outcome, no refusal is certain: the balance may be too low, or the nonce used,
+    /// because the first attempt moved the money. Only that the nonce is used says that something was; it is then taken for what was
+    /// verified, and handed over before: the doubt counts for who paid.
+    fn judge(&self, answer: SettlementResponse) -> Outcome {
+        let network = self.payment.reservation.key.network.to_string();
+        match facilitator::settled(&self.payment, &answer) {
+            Ok(()) => Outcome::Settled {
+                settlement: format!("x402 {network} {}", plain(Some(&answer.transaction), UNNAMED)),
+                response: answer,
+            },
+            Err(NotSettled::Refused { reason }) if self.is_retry => {
+                if !says_nonce_is_used(&reason) {
+                    return Outcome::Unknown;
+                }
+                warn!(
+                    payer = self.record.payer,
+                    nonce = self.record.nonce,
+                    "a payment of unknown outcome is taken to be settled: its nonce is used"
+                );
+                let mut response = answer;
+                (response.success, response.error_reason) = (true, None);
+                response.network = answer::network_of(&self.payment).to_owned();
+                Outcome::Settled { settlement: format!("x402 {network} {UNNAMED}"), response }
+            }
+            Err(NotSettled::Refused { reason }) => {
+                Outcome::Failed { reason: plain(Some(&reason), ErrorReason::UnexpectedSettleError.as_str()) }
+            }
+            Err(NotSettled::Contradiction { member }) => {
+                error!(
+                    member,
+                    payer = self.record.payer,
+                    nonce = self.record.nonce,
+                    "the facilitator settled something else than it was asked to: look at the chain"
+                );
+                Outcome::Unknown
+            }
+        }
+    }
+
+    async fn note(&mut self, shared: &Shared, state: PaymentState) -> Result<(), String> {
+        self.record.id = shared::new_id();
+        self.record.time_micros = now_micros();
+        self.record.state = state;
+        self.record.fetch.time_micros = self.record.time_micros;
+        shared.ledger.append(self.record.encode()).await.map(drop)
+    }
+}
+
+/// The names that facilitators have for a nonce that is used; the specification has none.
+fn says_nonce_is_used(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    reason.contains("nonce") && reason.contains("used") || reason.contains("authorization_used")
+}
+
+/// A word of somebody else's that can stand in headers, records and logs; `otherwise` if it cannot.
+fn plain(text: Option<&str>, otherwise: &str) -> String {
+    let fits = |text: &&str| {
+        (1..=128).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte))
+    };
+    text.filter(fits).unwrap_or(otherwise).to_owned()
+}

@@ -286,18 +286,20 @@ fn each_single_fault_is_refused_and_nothing_is_charged() {
 
 #[test]
 fn a_thousand_copies_of_one_payment_buy_one_delivery() {
-    const CLIENTS: usize = 50;
+    /// As many as one process may have connections on a machine of small limits.
+    const CLIENTS: usize = 500;
     let mut market = Market::open(Language::Python);
     let request = Arc::new(market.request("once", json!({})));
     let (listen, gate) = (market.byline.listen, Arc::new(Barrier::new(CLIENTS)));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (request, gate) = (request.clone(), gate.clone());
-            thread::spawn(move || {
+            let buy = move || {
                 let mut client = Client::connect(listen);
                 gate.wait();
                 (0..1_000 / CLIENTS).map(|_| code(&client.ask(&*request))).collect::<Vec<_>>()
-            })
+            };
+            thread::Builder::new().stack_size(256 << 10).spawn(buy).expect("a thread")
         })
         .collect();
     let answers: Vec<(u16, String)> =

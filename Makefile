@@ -77,11 +77,13 @@ bench: release ## CPU, latency and memory next to nginx, HAProxy and Pingora (BE
 	@bash e2e/deps.sh bench
 	@$(CARGO) build --release -p byline-ledger --example sustained_appends --locked
 	@$(CARGO) build --release -p byline-billing --example million_entries --locked
+	@$(CARGO) build --release -p byline-policy --example signed_requests --locked
 	@$(if $(findstring --quick,$(BENCH)),,nice -n 19 $(CARGO) build --release --manifest-path bench/pingora/Cargo.toml \
 		--target-dir $(TARGET)/pingora --locked || echo "Pingora does not build here: left out")
 	@python3 bench/run.py --binary $(BINARY) --pingora $(TARGET)/pingora/release/bench-pingora \
 		--appends $(TARGET)/release/examples/sustained_appends \
-		--million $(TARGET)/release/examples/million_entries $(BENCH)
+		--million $(TARGET)/release/examples/million_entries \
+		--signed $(TARGET)/release/examples/signed_requests $(BENCH)
 
 .PHONY: bench-guard
 bench-guard: deps release ## system calls and instructions per request, against bench/budgets.toml

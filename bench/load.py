@@ -36,9 +36,9 @@ def full_speed(proxy, protocol, size, agent, seconds):
     return good, time.monotonic() - began
 
 
-def wrk(proxy, protocol, size, agent, seconds):
+def wrk(proxy, protocol, size, agent, seconds, *more):
     said = run([tool("wrk"), "-t1", f"-c{H1_CONNECTIONS}", f"-d{seconds}s", "-H", f"User-Agent: {agent}",
-                "-H", "Host: localhost", proxy.url(protocol, size)], seconds * 5 + 60)
+                "-H", "Host: localhost", *more, proxy.url(protocol, size)], seconds * 5 + 60)
     good = int(re.search(r"(\d+) requests in", said).group(1))
     errors = re.search(r"connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
     other = re.search(r"Non-2xx or 3xx responses: (\d+)", said)

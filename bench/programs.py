@@ -62,7 +62,7 @@ charge = { price = "0.0001 USD", per = "fetch", repeat_free = "0s" }
 BYLINE = """listen = "127.0.0.1:{plain}"
 admin = "127.0.0.1:{admin}"
 state = "{work}/{name}-state"
-policy = "{work}/policy.toml"
+policy = "{policy}"
 upstream = "http://127.0.0.1:{origin}"
 threads = {threads}
 
@@ -229,7 +229,7 @@ class Stage:
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
         run("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "200", "-subj", "/CN=Bench CA")
         run("req", *key, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=localhost")
-        (work / "extensions").write_text("subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n"
+        (work / "extensions").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
                                          "keyUsage=digitalSignature\nextendedKeyUsage=serverAuth\n")
         run("x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
             "-days", "200", "-extfile", "extensions", "-out", "cert.pem")
@@ -267,13 +267,17 @@ class Stage:
         proxy.process.end_signal = signal.SIGINT
         return proxy
 
-    def byline(self, binary, name="byline", more="", wrap=(), cpu=PROXY_CPU, threads=1, patience=30):
+    def byline(self, binary, name="byline", more="", wrap=(), cpu=PROXY_CPU, threads=1, patience=30,
+               policy=None, offline=True, env=None):
         """`more` goes to the end of its configuration; `wrap` is a program that runs it, such as valgrind."""
         plain, tls, admin = free_ports(3)
         conf = self.work / f"{name}.toml"
         conf.write_text(BYLINE.format(work=self.work, name=name, plain=plain, tls=tls, admin=admin, origin=self.origin,
-                                      threads=threads, more=more))
-        proxy = self.proxy(name, [*wrap, binary, "serve", "--config", conf, "--offline"], plain, tls, cpu)
+                                      threads=threads, more=more, policy=policy or self.work / "policy.toml"))
+        argv = [*wrap, binary, "serve", "--config", conf, *(["--offline"] if offline else [])]
+        if env:
+            argv = [tool("env"), *(f"{name}={value}" for name, value in env.items()), *argv]
+        proxy = self.proxy(name, argv, plain, tls, cpu)
 
         def ready():
             proxy.process.check_alive()

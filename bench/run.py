@@ -9,6 +9,7 @@ Each measurement is a module of its own beside this file, which starts the progr
     memory        memory.py        resident set with idle connections
     appends       appends.py       durable ledger entries a second
     restart       restart.py       time to the first answer with a million entries in the ledger
+    signatures    signatures.py    CPU time that a crawler's signature adds
     counts        counts.py        system calls and instructions per request: no noise, so guard.py keeps an eye on them
     slow          slow_clients.py  what others notice of slowhttptest
     tls           tls_check.py     what testssl finds
@@ -36,12 +37,13 @@ import handshakes
 import latency
 import memory
 import restart
+import signatures
 import slow_clients
 import tables
 import tls_check
 from programs import PROXY_CPU, Invalid, Stage, end_cleanly
 
-MEASUREMENTS = ["requests", "handshakes", "latency", "memory", "appends", "restart", "counts", "slow", "tls"]
+MEASUREMENTS = ["requests", "handshakes", "latency", "memory", "appends", "restart", "signatures", "counts", "slow", "tls"]
 # Those that need every proxy at work; the others start what they measure themselves.
 TOGETHER = ["requests", "handshakes", "latency"]
 
@@ -97,6 +99,10 @@ def measure(stage, args):
             raise Invalid("--million: where is the example?")
         found["restart"] = restart.measure(args.binary, args.million, stage.work, min(args.rounds, 5), say)
         found["missed"] = found.get("missed", []) + restart.missed(found["restart"])
+    if "signatures" in args.only:
+        if not args.signed:
+            raise Invalid("--signed: where is the example?")
+        found["signatures"] = signatures.measure(stage, args.binary, args.signed, args.rounds, args.seconds, say)
     if "counts" in args.only:
         found["counts"] = counts.measure(stage, args.binary, args.count_cases, say, args.functions)
     if "slow" in args.only or "tls" in args.only:
@@ -148,6 +154,7 @@ def arguments():
     parser.add_argument("--pingora", type=os.path.abspath, help="the build of bench/pingora")
     parser.add_argument("--appends", type=os.path.abspath, help="the build of ledger/examples/sustained_appends.rs")
     parser.add_argument("--million", type=os.path.abspath, help="the build of billing/examples/million_entries.rs")
+    parser.add_argument("--signed", type=os.path.abspath, help="the build of policy/examples/signed_requests.rs")
     parser.add_argument("--only", type=words, default=MEASUREMENTS, help="of: " + ",".join(MEASUREMENTS))
     parser.add_argument("--against", type=words, default=words("metered,passed,haproxy,pingora"),
                         help="what is set against nginx, of: metered,passed,haproxy,pingora")

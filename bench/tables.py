@@ -154,6 +154,13 @@ def figures_soak(found):
         for what, row in found["rows"].items()])
 
 
+def figures_signatures(rows):
+    yield from table(["", "unsigned", "verified before", "÷ unsigned", "verified afresh", "bare Ed25519", "(afresh − unsigned) ÷ bare"], [
+        [row["size"].replace("k", " KB"), f"{row['unsigned']:.1f}", f"{row['verified before']:.1f}",
+         f"{row['before / unsigned']:.2f}", f"{row['verified afresh']:.1f}", f"{row['bare']:.1f}",
+         f"{row['afresh, more / bare']:.2f}"] for row in rows])
+
+
 def figures_goals(found):
     yield from table(["", "measured", "goal", "floor", ""], [
         [what, number(figure), number(goal), number(floor), verdict]

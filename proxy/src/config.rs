@@ -110,6 +110,7 @@ pub(crate) struct IdentitySettings {
     pub(crate) lists_dir: Option<PathBuf>,
     pub(crate) reverse_dns: bool,
     pub(crate) nameserver: Option<SocketAddr>,
+    pub(crate) agents: bool,
     pub(crate) agent_networks: Vec<IpNet>,
 }
 
@@ -296,6 +297,7 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
             lists_dir: table.path("lists_dir"),
             reverse_dns: table.flag("reverse_dns", true) && !overrides.offline,
             nameserver: table.address(table.fields.string("nameserver")),
+            agents: table.flag("agents", true) && !overrides.offline,
             agent_networks: networks(table, "agent_networks"),
         }),
         key_directory: key_directory(&top),

@@ -49,7 +49,9 @@ pub(crate) struct IdentityOptions {
     pub(crate) lists_dir: Option<PathBuf>,
     /// Networks on which agents' keys are fetched, too: elsewhere only what is on the public internet is asked.
     pub(crate) agent_networks: Vec<IpNet>,
-    /// Whether lists and agents' keys may be fetched from their operators.
+    /// Whether the keys of agents may be fetched from them.
+    pub(crate) agents: bool,
+    /// Whether lists may be fetched from their operators.
     pub(crate) fetch: bool,
     /// Whether reverse DNS may be asked.
     pub(crate) reverse_dns: bool,
@@ -76,6 +78,7 @@ impl IdentityOptions {
             fetch: settings.fetch,
             reverse_dns: settings.reverse_dns,
             nameserver: settings.nameserver,
+            agents: settings.agents,
             agent_networks: settings.agent_networks.clone(),
             ..IdentityOptions::default()
         }
@@ -87,6 +90,7 @@ impl Default for IdentityOptions {
         IdentityOptions {
             state_dir: None,
             lists_dir: None,
+            agents: true,
             agent_networks: Vec::new(),
             fetch: true,
             reverse_dns: true,

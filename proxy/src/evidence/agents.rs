@@ -109,7 +109,7 @@ impl Agents {
             generation: AtomicU64::new(0),
             ended: watch::Sender::new(0),
             wake: Notify::new(),
-            fetch: options.fetch,
+            fetch: options.agents,
             wait_max: options.wait_max,
         }
     }

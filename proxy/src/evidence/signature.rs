@@ -32,6 +32,8 @@ const PRICE_FIELDS: [&str; 2] = [crawl_price::MAX_PRICE, crawl_price::EXACT_PRIC
 
 /// Signatures that each thread remembers.
 const REMEMBERED_MAX: usize = 1024;
+/// Signatures of which each thread knows that it has verified them before.
+const SEEN_MAX: usize = 4096;
 /// Bytes of a request that are remembered for a signature; one that covers more is verified each time.
 const WITNESS_BYTES_MAX: usize = 8 * 1024;
 
@@ -184,16 +186,15 @@ async fn verify(agents: &Agents, row: &CrawlerRow, received: &Received<'_>, now:
             agents.ask(source).await;
         }
     }
-    let again = claims.clone();
     match claims.verify(&request, &keys, now, &settings) {
         // A key that the agent has published since.
         Outcome::Unverified { reason: Unverified::Key(KeyAbsent::Unknown), label } => {
             let has_label = |claim: &&Claim| claim.label() == label;
-            let source = again.claims.iter().find(has_label).and_then(Claim::source);
+            let source = claims.claims.iter().find(has_label).and_then(Claim::source);
             if let Some(source) = source
                 && agents.ask(source).await
             {
-                return again.verify(&request, &keys, now, &settings);
+                return claims.verify(&request, &keys, now, &settings);
             }
             Outcome::Unverified { reason: Unverified::Key(KeyAbsent::Unknown), label }
         }
@@ -260,10 +261,12 @@ fn write(part: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(part);
 }
 
-/// The signatures that one thread has verified.
+/// The signatures that one thread has verified more than once: most are made for one request and never come again.
 pub(crate) struct Memory {
     hasher: RandomState,
     verified: RefCell<Generations<u64, Rc<Remembered>>>,
+    /// Hashes of signatures that were verified lately, each at its place; another one may have taken it.
+    seen: RefCell<Box<[u64]>>,
     /// Where names and what is covered are put together.
     scratch: RefCell<Vec<u8>>,
 }
@@ -283,17 +286,20 @@ impl Memory {
         Memory {
             hasher: RandomState::new(),
             verified: RefCell::new(Generations::new(REMEMBERED_MAX)),
+            seen: RefCell::new(vec![0; SEEN_MAX].into()),
             scratch: RefCell::default(),
         }
     }
 
     fn get(&self, received: &Received<'_>, generation: u64, now: i64) -> Option<Arc<Verified>> {
+        let remembered = self.verified.borrow_mut().get(&self.hash(received))?;
+        if remembered.generation != generation || now >= remembered.until {
+            return None;
+        }
         let mut scratch = self.scratch.borrow_mut();
         scratch.clear();
         received.write_name(&mut scratch);
-        let remembered = self.verified.borrow_mut().get(&self.hasher.hash_one(scratch.as_slice()))?;
-        let is_good = remembered.generation == generation && now < remembered.until;
-        if !is_good || *remembered.name != **scratch {
+        if *remembered.name != **scratch {
             return None;
         }
         scratch.clear();
@@ -301,7 +307,17 @@ impl Memory {
         (*remembered.covered == **scratch).then(|| Arc::clone(&remembered.verified))
     }
 
+    /// Of the signature alone: which it is, the comparison tells.
+    fn hash(&self, received: &Received<'_>) -> u64 {
+        self.hasher.hash_one(received.head.headers.get(SIGNATURE).map(http::HeaderValue::as_bytes))
+    }
+
     fn insert(&self, received: &Received<'_>, generation: u64, verified: &Arc<Verified>, agents: &Agents) {
+        let hash = self.hash(received);
+        let place = usize::try_from(hash % SEEN_MAX as u64).expect("it is small");
+        if std::mem::replace(&mut self.seen.borrow_mut()[place], hash) != hash {
+            return;
+        }
         // An hour ago another policy may have named these keys.
         let Some(directory) = verified.source.as_ref().and_then(|source| agents.directory(source)) else {
             return;
@@ -315,7 +331,6 @@ impl Memory {
         if name.len() + covered.len() > WITNESS_BYTES_MAX {
             return;
         }
-        let hash = self.hasher.hash_one(name.as_slice());
         let remembered = Remembered {
             name: name.into(),
             covered: covered.into(),

@@ -44,6 +44,7 @@ fn run<F: Future<Output = ()>>(test: F) {
 fn options(server: &NameServer) -> IdentityOptions {
     IdentityOptions {
         fetch: false,
+        agents: false,
         nameserver: Some(server.address),
         // A busy machine must not make a prompt answer late; tests of lateness set their own.
         wait_max: Duration::from_secs(20),

@@ -271,8 +271,8 @@ impl Claims {
     }
 
     /// The verdict: the first signature that holds; else what is wrong with one, rather than that one is undecided.
-    pub fn verify(self, request: &Request<'_>, keys: &dyn Keys, now: i64, settings: &Settings) -> Outcome {
-        let mut otherwise = self.otherwise;
+    pub fn verify(&self, request: &Request<'_>, keys: &dyn Keys, now: i64, settings: &Settings) -> Outcome {
+        let mut otherwise = self.otherwise.clone();
         for claim in &self.claims {
             match claim.verify(request, keys, now, settings) {
                 verified @ Outcome::Verified(_) => return verified,

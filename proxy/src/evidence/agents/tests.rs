@@ -158,7 +158,7 @@ fn nothing_is_fetched_where_nothing_may_be() {
         let server = HttpsServer::start("127.0.0.1:0", config, |_| keys(1, "X: y")).await;
         let source = source(&server, "/keys.json");
         let offline = start(
-            IdentityOptions { fetch: false, ..options(Arc::clone(&roots)) },
+            IdentityOptions { agents: false, ..options(Arc::clone(&roots)) },
             std::slice::from_ref(&source),
         );
         assert!(!offline.ask(&source).await);

@@ -132,7 +132,10 @@ fn what_is_remembered_is_what_would_be_verified() {
             panic!("{components:?} is not verified")
         };
         let generation = agents.generation();
-        memory.insert(&received, generation, &Arc::from(verified), &agents);
+        let verified = Arc::from(verified);
+        memory.insert(&received, generation, &verified, &agents);
+        assert!(memory.get(&received, generation, NOW).is_none(), "it may never come again");
+        memory.insert(&received, generation, &verified, &agents);
         let mut remembered = 0;
         for (change, head, scheme, authority) in changed(&head) {
             let received = Received { head: &head, scheme, authority };

@@ -39,7 +39,7 @@ pub use evidence::{
 };
 pub use explain::{Answer, Considered, Explanation, Question};
 pub use licence::{
-    Held, LICENCE_DOCUMENT_PATH, LICENCE_SERVER_PATH, Licence, LicenceServer, OnOffer, ShownFor,
+    Held, LICENCE_DOCUMENT_PATH, LICENCE_SERVER_PATH, Licence, LicenceServer, OnOffer, ShownFor, Stated,
     TOKEN_SECS_MAX, sha256,
 };
 pub use money::{Currency, Money, MoneyError, decimal, divide_half_even};

@@ -6,7 +6,7 @@ mod offer;
 mod required;
 mod shown;
 
-pub use offer::OnOffer;
+pub use offer::{OnOffer, Stated};
 pub use shown::{Held, ShownFor};
 
 use std::sync::Arc;
@@ -21,6 +21,10 @@ use crate::{Money, PolicySnapshot, Purpose, Work};
 pub const LICENCE_SERVER_PATH: &str = "/.well-known/byline/licence";
 /// Where a site's licences are published.
 pub const LICENCE_DOCUMENT_PATH: &str = "/license.xml";
+/// How long a token for what the site's rules give by themselves is good, in seconds: a day.
+const STATED_SECS: u64 = 86_400;
+/// The digest in such a token: of no terms that are on offer.
+const NOTHING_MORE: [u8; 32] = [0; 32];
 /// The longest time for which a token may be good, in seconds: 366 days.
 pub const TOKEN_SECS_MAX: u64 = 366 * 86_400;
 

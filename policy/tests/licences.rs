@@ -5,7 +5,7 @@ use std::sync::Arc;
 use policy::protocol::cap::{ANYBODY, Claims, LicenseToken, TokenId, Unlicensed, VerifyingKey};
 use policy::protocol::olp::{ErrorCode, IntrospectResponse, Introspection, TokenRequest};
 use policy::protocol::rsl::{Asset, Document, License, UsageClass, Use};
-use policy::{CrawlerRow, Held, Licence, PolicySnapshot, ShownFor, Source, Work};
+use policy::{CrawlerRow, Held, Licence, PolicySnapshot, ShownFor, Source, Stated, Work};
 use ring::signature::Ed25519KeyPair;
 
 const NOW: u64 = 1_800_000_000;
@@ -210,7 +210,7 @@ fn a_token_is_worth_what_it_says_and_the_policy_still_grants() {
     let fetch = Fetch::of(&policy, "RichBot", "/articles/1");
     let judge = |fetch: &Fetch| policy.own_token(&token, &keys, &fetch.shown(), |_| false);
     let held = Held { licence: "training".into(), token: TokenId([7; 16]).to_string().into() };
-    assert_eq!(judge(&fetch), Ok(held));
+    assert_eq!(judge(&fetch), Ok(Some(held)));
 
     let refused = |fetch: Fetch| judge(&fetch).expect_err("refused");
     assert_eq!(refused(Fetch::of(&policy, "PoorBot", "/articles/1")), Unlicensed::InvalidToken);
@@ -252,6 +252,41 @@ fn a_token_of_nobody_in_particular_is_good_in_anybodys_hands() {
     };
     assert!(judge("PoorBot").is_ok());
     assert_eq!(judge("RichBot"), Err(Unlicensed::NotPermitted), "it trains");
+}
+
+/// Where a site has a licence server, what its rules give to everybody is had with a token as well: one that says so, and
+/// changes nothing.
+#[test]
+fn what_the_document_states_is_had_with_a_token_that_gives_nothing() {
+    let policy = policy(POLICY);
+    let stated = "<permits type=\"usage\">search ai-index</permits>";
+    let mut contents = policy.licence_contents(ORIGIN);
+    contents[0].licenses.push(License::parse(&format!("<license>{stated}</license>")).expect("a licence"));
+    let document = Document { max_age_days: None, contents }.publish().expect("conformant");
+    let ask = |resource: &str, element: &str| {
+        let license = License::parse(&format!("<license>{element}</license>")).expect("a licence");
+        Stated::find(ORIGIN, &asked(resource, &license), &document).map_err(|error| error.code)
+    };
+    assert_eq!(ask("/articles/*", "").err(), Some(ErrorCode::InvalidLicense));
+    assert_eq!(ask("/books/one$", stated).err(), Some(ErrorCode::InvalidLicense));
+    assert_eq!(ask("/elsewhere", stated).err(), Some(ErrorCode::InvalidResource));
+    let claims = ask("/articles/*", stated).expect("stated").claims(TokenId([7; 16]), None, NOW);
+    let token = LicenseToken::issue(&claims, &key(1)).expect("a token");
+    let keys = [VerifyingKey::of(&key(1))];
+    let searching = self::policy(&POLICY.replace("\"ground\"", "\"search\""));
+    let judge = |bot: &str, path: &str, revoked| {
+        let fetch = Fetch::of(&searching, bot, path);
+        searching.own_token(&token, &keys, &fetch.shown(), |_| revoked)
+    };
+    assert_eq!(judge("PoorBot", "/articles/1", false), Ok(None), "it holds nothing by that");
+    assert_eq!(judge("PoorBot", "/articles/1", true), Err(Unlicensed::InvalidToken));
+    assert_eq!(judge("PoorBot", "/elsewhere", false), Err(Unlicensed::NotPermitted));
+    assert_eq!(judge("RichBot", "/articles/1", false), Err(Unlicensed::NotPermitted), "it trains");
+    let IntrospectResponse::Active(answer) = policy.introspect(&token, "/articles/*", &keys, NOW, |_| false)
+    else {
+        panic!("inactive")
+    };
+    assert_eq!((answer.permitted, answer.license), (true, None));
 }
 
 #[test]

@@ -147,12 +147,22 @@ pub(super) fn read_server(report: &Report, fields: Fields<'_, '_>) -> LicenceSer
     let url = fields.string("url");
     fields.finish();
     let Some(url) = url else { return LicenceServer::BuiltIn };
-    let is_safe = ["https://", "http://127.0.0.1", "http://[::1]", "http://localhost"];
-    if !is_url(&url.value) || !is_safe.iter().any(|start| url.value.starts_with(start)) {
+    if !is_url(&url.value) || url.value.contains(['?', '#']) || !is_private(&url.value) {
         let help = "write its base URL in full, as in \"https://licences.example/olp\"";
         report.error_help(url.place, "a licence server is asked over https", help);
     }
     LicenceServer::External { url: url.value.trim_end_matches('/').into() }
+}
+
+/// Whether what is sent there goes over TLS, or stays on this machine.
+fn is_private(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return true };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    ["127.0.0.1", "[::1]", "localhost"].contains(&host)
 }
 
 pub(super) fn resolve_licences(
@@ -219,5 +229,31 @@ fn check_operators(report: &Report, draft: &LicenceDraft) {
         let place: Place = draft.payment.place;
         let help = "say who has acquired it, as in `operators = [\"openai\"]`; each needs an `[[account]]`";
         report.error_help(place, format!("a licence by {} needs `operators`", payment.as_str()), help);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_private;
+
+    #[test]
+    fn only_this_machine_is_asked_without_tls() {
+        for url in [
+            "https://a.example",
+            "http://localhost/olp",
+            "http://127.0.0.1:81/",
+            "http://[::1]",
+            "http://[::1]:81",
+        ] {
+            assert!(is_private(url), "{url}");
+        }
+        for url in [
+            "http://a.example",
+            "http://localhost.a.example",
+            "http://127.0.0.1.a.example/",
+            "http://localhost@a.example",
+        ] {
+            assert!(!is_private(url), "{url}");
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! What a client of the licence server may get.
 
-use super::Licence;
+use super::{Licence, NOTHING_MORE, STATED_SECS};
 use crate::PolicySnapshot;
-use crate::protocol::cap::{ANYBODY, Claims, TokenId};
+use crate::protocol::cap::{ANYBODY, Claims, TokenId, UsageSet};
 use crate::protocol::olp::{ErrorCode, OlpError, TokenRequest};
 use crate::protocol::robots::{Pattern, Target};
-use crate::protocol::rsl::{is_http_url, same_origin, split_origin};
+use crate::protocol::rsl::{Document, Token, UsageClass, is_http_url, same_origin, split_origin};
 use crate::work::canonical_host;
 
 /// A licence that was asked for, and is on offer.
@@ -62,6 +62,48 @@ fn includes(wider: &str, narrower: &str) -> bool {
         None => format!("{narrower}*"),
     };
     narrower.starts_with('/') && Pattern::parse(wider).matches(&Target::new(&as_path))
+}
+
+/// Terms that a site's document states to everybody, and that its rules give by themselves. A client that sees a licence
+/// server beside them has to get a token all the same (§3); it says that the terms were taken, and gives nothing.
+#[derive(Clone, Debug)]
+pub struct Stated {
+    /// The works, as tokens name them.
+    works: String,
+    usages: UsageSet,
+}
+
+impl Stated {
+    /// The licence that a client asks for, if the site's document states it.
+    ///
+    /// # Errors
+    /// As [`PolicySnapshot::licence_on_offer`]; also for a text that is no document.
+    pub fn find(origin: &str, request: &TokenRequest, document: &str) -> Result<Stated, OlpError> {
+        let unreadable =
+            |_| OlpError::new(ErrorCode::InvalidResource, "there is no licence for this resource");
+        let document = Document::parse(document).map_err(unreadable)?;
+        let (content, license) = request.find_in(&document)?;
+        let listed = license.permits.usage.iter().flatten().filter_map(Token::known);
+        let usages = match license.permits.usage {
+            Some(_) => UsageSet::of(listed),
+            None => UsageSet::of([UsageClass::All]),
+        };
+        let path = split_origin(&content.url).filter(|_| is_http_url(&content.url)).map(|(_, path)| path);
+        Ok(Stated { works: format!("{origin}{}", path.unwrap_or(&content.url)), usages })
+    }
+
+    /// What a token for it says.
+    pub fn claims(&self, id: TokenId, operator: Option<&str>, now: u64) -> Claims {
+        Claims {
+            id,
+            operator: operator.unwrap_or(ANYBODY).to_owned(),
+            works: self.works.clone(),
+            license: NOTHING_MORE,
+            usages: self.usages,
+            not_before: now,
+            expires: Some(now.saturating_add(STATED_SECS)),
+        }
+    }
 }
 
 impl OnOffer<'_> {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Licence, sha256};
+use super::{Licence, NOTHING_MORE, sha256};
 use crate::protocol::cap::{
     Claims, LicenseToken, Presentation, TokenId, TokenRefusal, Unlicensed, VerifyingKey,
 };
 use crate::protocol::olp::{IntrospectResponse, Introspection};
-use crate::protocol::rsl::{Asset, Content, Document, License, Use, covers_url};
+use crate::protocol::rsl::{Asset, Content, Document, License, Use, covers_url, split_origin};
 use crate::{CrawlerRow, PolicySnapshot, Work};
 
 /// How a licence of another server is called in records, where its terms are none of the policy's.
@@ -34,7 +34,7 @@ pub struct ShownFor<'a> {
 }
 
 impl PolicySnapshot {
-    /// Judges a token of Byline's own licence server for a fetch.
+    /// Judges a token of Byline's own licence server for a fetch; none is held by one that gives nothing ([`super::Stated`]).
     ///
     /// It is good as long as the policy still grants its licence for the work: taking a `[[licence_offer]]` out, or changing its
     /// terms, ends its tokens.
@@ -47,7 +47,7 @@ impl PolicySnapshot {
         keys: &[VerifyingKey],
         shown: &ShownFor<'_>,
         is_revoked: impl FnOnce(&Claims) -> bool,
-    ) -> Result<Held, Unlicensed> {
+    ) -> Result<Option<Held>, Unlicensed> {
         let token = LicenseToken::open(token, keys).map_err(|refusal| told(&refusal))?;
         let presentation = Presentation {
             operator: &shown.row.operator,
@@ -57,13 +57,16 @@ impl PolicySnapshot {
         };
         let claims = &token.claims;
         token.check(&presentation, |_| is_revoked(claims)).map_err(|refusal| told(&refusal))?;
+        if claims.license == NOTHING_MORE {
+            return Ok(None);
+        }
         let mut granted =
             self.licences().iter().filter(|licence| *licence.digest() == claims.license).peekable();
         if granted.peek().is_none() {
             return Err(Unlicensed::InvalidToken);
         }
         match granted.find(|licence| licence.covers(shown.work)) {
-            Some(licence) => Ok(held(licence, claims.id)),
+            Some(licence) => Ok(Some(held(licence, claims.id))),
             None => Err(Unlicensed::NotPermitted),
         }
     }
@@ -112,14 +115,15 @@ impl PolicySnapshot {
         };
         let is_in_time = claims.not_before <= now && claims.expires.is_none_or(|expires| now < expires);
         let licence = self.licences().iter().find(|licence| *licence.digest() == claims.license);
-        let Some(licence) = licence.filter(|_| is_in_time && !is_revoked(&claims)) else {
+        let is_known = licence.is_some() || claims.license == NOTHING_MORE;
+        if !(is_known && is_in_time) || is_revoked(&claims) {
             return IntrospectResponse::Inactive;
-        };
+        }
         let permitted = resource == claims.works
-            || claims.works.ends_with(resource) && licence.patterns().any(|pattern| pattern == resource)
+            || split_origin(&claims.works).is_some_and(|(_, path)| path == resource)
             || covers_url(&claims.works, resource);
         IntrospectResponse::Active(Introspection {
-            license: Some(licence.license().to_element()),
+            license: licence.map(|licence| licence.license().to_element()),
             resource: resource.to_owned(),
             permitted,
             reason: (!permitted).then(|| "the token is for other works".to_owned()),

@@ -36,16 +36,19 @@ impl Shown<'_> {
             Credentials::Absent => return identity,
             Credentials::Malformed => Err(Unlicensed::Malformed),
             // What no licence decides nobody needs to look at.
-            Credentials::Token(_) if self.work.always_free => Err(Unlicensed::CannotValidate),
+            Credentials::Token(_) if self.work.always_free => Ok(None),
             Credentials::Token(token) => self.judge(token).await,
         };
         if !self.shared.licences.settings.forward {
             strip(headers);
         }
-        identity.with_licence(shown)
+        match shown.transpose() {
+            Some(shown) => identity.with_licence(shown),
+            None => identity,
+        }
     }
 
-    async fn judge(&self, token: &str) -> Result<Held, Unlicensed> {
+    async fn judge(&self, token: &str) -> Result<Option<Held>, Unlicensed> {
         let licences = &self.shared.licences;
         let now = u64::try_from(now_micros() / 1_000_000).unwrap_or(0);
         let shown = ShownFor { row: self.row, work: self.work, now };
@@ -62,7 +65,7 @@ impl Shown<'_> {
                 let said = licences.remote.ask(&question).await.ok_or(Unlicensed::CannotValidate)?;
                 let held = self.policy.foreign_token(token, &said, &shown)?;
                 let is_revoked = TokenId::parse(&held.token).is_some_and(|id| revoked.has_id(&id));
-                if is_revoked { Err(Unlicensed::InvalidToken) } else { Ok(held) }
+                if is_revoked { Err(Unlicensed::InvalidToken) } else { Ok(Some(held)) }
             }
         }
     }

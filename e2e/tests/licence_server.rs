@@ -1,6 +1,7 @@
 //! Another licence server: asked what a token is worth, within a bounded time, by as few questions as there can be. Whatever
 //! becomes of it, nothing that a licence decides is served for free, and nobody else waits.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use e2e::licences::{POLICY, call, fetch, license};
 use e2e::origin::ok;
 use e2e::wait::{PATIENCE, until_true};
 use e2e::{Answer, Byline, Client, Origin, configured, get};
+use serde_json::Value;
 
 /// A server that says what it is told to, and counts what it is asked.
 struct Server {
@@ -221,4 +223,47 @@ fn strangers_cannot_make_us_ask_without_end() {
     let (asked, most) = (server.asked() as u64, 111 + 10 * begun.elapsed().as_secs());
     assert!((100..=most).contains(&asked), "asked {asked} times");
     assert!(byline.records().is_empty());
+}
+
+/// The table of CAP over HTTP: the vectors of `rsl.json`, against a server for which `GOOD` is good and `UNPAID` is unpaid.
+#[test]
+fn the_vectors_hold_over_http() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/testdata/vectors/rsl.json");
+    let text = std::fs::read_to_string(path).expect("the vectors");
+    let vectors: Value = serde_json::from_str(&text).expect("JSON");
+    let vectors = vectors["cap"].as_array().expect("vectors of CAP");
+    assert!(vectors.len() >= 5);
+    let site = site();
+    for vector in vectors {
+        let unpaid = r#"{"active":true,"permitted":false,"reason":"payment required"}"#;
+        let token = vector["headers"]["Authorization"].as_str().unwrap_or_default();
+        let says = match token.strip_prefix("License ") {
+            Some("GOOD") => json(ACTIVE),
+            Some("UNPAID") => json(unpaid),
+            _ => json(r#"{"active":false}"#),
+        };
+        let server = Server::saying(says);
+        let nowhere = e2e::ports::Port::reserve();
+        let is_down = vector.get("state").is_some();
+        let url = if is_down { format!("http://{}", nowhere.addr()) } else { server.origin.url() };
+        let byline = serve(&site, &url, "");
+        let lines: String = vector["headers"]
+            .as_object()
+            .expect("headers")
+            .iter()
+            .map(|(name, value)| format!("{name}: {}\r\n", value.as_str().expect("a text")))
+            .collect();
+        let answer = fetch(&byline, RICH, "RichBot", "/licensed/1", &lines);
+        let expect = &vector["expect"];
+        assert_eq!(u64::from(answer.status), expect["status"], "{vector}");
+        if let Some(error) = expect["www_authenticate_error"].as_str() {
+            assert_eq!(word(&answer).1, error, "{vector}");
+        }
+        if expect["link"] == true {
+            assert!(
+                answer.field("link").contains("rel=\"license\"; type=\"application/rsl+xml\""),
+                "{vector}"
+            );
+        }
+    }
 }

@@ -251,14 +251,11 @@ impl Objection {
 
     /// The same, where a licence would mend it: as what is lacking, or as one more way beside paying.
     pub(crate) fn unlicensed(self, why: Unlicensed) -> Objection {
-        let unlicensed = Some(why);
-        match why.status() {
-            402 if self.kind != RefusalKind::Unlicensed => Objection { unlicensed, ..self },
-            status => {
-                let kind = RefusalKind::Unlicensed;
-                Objection { kind, status, crawler_error: None, unlicensed, ..self }
-            }
+        let (status, unlicensed) = (why.status(), Some(why));
+        if status == 402 && self.status == 402 {
+            return Objection { unlicensed, ..self };
         }
+        Objection { kind: RefusalKind::Unlicensed, status, crawler_error: None, unlicensed, ..self }
     }
 
     fn code(self, code: CrawlerError) -> Objection {

@@ -323,6 +323,19 @@ fn introspection_says_what_a_fetch_would_find() {
 fn another_servers_answer_counts_and_its_licence_says_for_what() {
     let policy = policy(POLICY);
     let fetch = Fetch::of(&policy, "RichBot", "/articles/1");
+    let refused = |reason: &str| {
+        let answer = IntrospectResponse::Active(Introspection {
+            license: None,
+            resource: String::new(),
+            permitted: false,
+            reason: Some(reason.to_owned()),
+            expires: None,
+        });
+        policy.foreign_token("opaque", &answer, &fetch.shown()).expect_err("refused")
+    };
+    assert_eq!(refused("Payment required"), Unlicensed::Unpaid);
+    assert_eq!(refused("the invoice of May is unpaid"), Unlicensed::Unpaid);
+    assert_eq!(refused("other use"), Unlicensed::NotPermitted);
     let judge = |permitted: bool, license: Option<&str>| {
         let answer = IntrospectResponse::Active(Introspection {
             license: license.map(str::to_owned),

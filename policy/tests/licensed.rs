@@ -190,6 +190,7 @@ fn a_bad_token_is_refused_before_anything_is_charged_and_ignored_where_none_is_a
         Unlicensed::Malformed,
         Unlicensed::InvalidToken,
         Unlicensed::Expired,
+        Unlicensed::Unpaid,
         Unlicensed::NotPermitted,
         Unlicensed::CannotValidate,
     ] {

@@ -34,7 +34,7 @@ impl<'a> Case<'a> {
     ) -> Objection {
         match self.lacks(rule, &objection, enforced) {
             // Beside another way that is open, the licence is one more; else it is what is lacking.
-            Some(why) if why.status() == 402 && objection.status() != 402 => objection,
+            Some(Unlicensed::NoLicense) if objection.status() != 402 => objection,
             Some(why) => objection.unlicensed(why),
             None => objection,
         }

@@ -84,7 +84,8 @@ impl PolicySnapshot {
     ) -> Result<Held, Unlicensed> {
         let IntrospectResponse::Active(active) = answer else { return Err(Unlicensed::InvalidToken) };
         if !active.permitted {
-            return Err(Unlicensed::NotPermitted);
+            let reason = active.reason.as_deref().unwrap_or_default();
+            return Err(if is_about_payment(reason) { Unlicensed::Unpaid } else { Unlicensed::NotPermitted });
         }
         let mut id: Arc<str> = FOREIGN.into();
         if let Some(element) = &active.license {
@@ -144,6 +145,13 @@ fn told(refusal: &TokenRefusal) -> Unlicensed {
         TokenRefusal::NotYetValid { .. } | TokenRefusal::Expired { .. } => Unlicensed::Expired,
         TokenRefusal::OtherWork | TokenRefusal::OtherUsage => Unlicensed::NotPermitted,
     }
+}
+
+/// Whether a server's reason is that something is not paid. There are no words for that; both answers refuse, and one says
+/// what would mend it.
+fn is_about_payment(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    ["payment", "unpaid", "not paid"].iter().any(|word| reason.contains(word))
 }
 
 fn held(licence: &Licence, id: TokenId) -> Held {

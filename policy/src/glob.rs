@@ -24,6 +24,18 @@ pub(crate) struct PathGlob {
     folded: Option<Box<PathGlob>>,
 }
 
+/// A piece of a pattern, in canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Piece<'a> {
+    Literal(&'a str),
+    /// `*`
+    Segment,
+    /// `**`
+    Anything,
+    /// `/**/`: one slash, or anything between two.
+    Folders,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Token {
     Literal(String),
@@ -118,6 +130,22 @@ impl PathGlob {
             pattern.push('$');
         }
         Some(pattern)
+    }
+
+    /// What it is made of, in order, for those who write the pattern in another language.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        let prefix = (!self.prefix.is_empty()).then_some(Piece::Literal(&self.prefix));
+        prefix.into_iter().chain(self.rest.iter().map(|token| match token {
+            Token::Literal(text) => Piece::Literal(text),
+            Token::Segment => Piece::Segment,
+            Token::Anything => Piece::Anything,
+            Token::Folders => Piece::Folders,
+        }))
+    }
+
+    /// The other pattern that it stands for as well: itself, folded (NFKC).
+    pub(crate) fn folded(&self) -> Option<&PathGlob> {
+        self.folded.as_deref()
     }
 
     /// Whether a canonical path matches, as it is or folded: what a server that folds takes for one is one pattern.

@@ -132,6 +132,11 @@ impl Licence {
         self.covers_host(&work.host) && self.paths.iter().any(|path| path.glob.matches(&work.path))
     }
 
+    /// Its paths, as rules have them.
+    pub(crate) fn globs(&self) -> impl Iterator<Item = &PathGlob> {
+        self.paths.iter().map(|path| &path.glob)
+    }
+
     /// Its path patterns, as RFC 9309 and RSL have them.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
         self.paths.iter().map(|path| path.pattern.as_str())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::glob::PathGlob;
 use crate::pattern::HostPattern;
 use crate::protocol::crawl_price::is_always_free;
+use crate::publish::Switches;
 use crate::rule::{Rule, Rules};
 use crate::work::{canonical_host, canonical_path, canonical_query, other_readings};
 use crate::{
@@ -78,6 +79,7 @@ pub(crate) struct Site {
     pub(crate) licence: Option<Arc<str>>,
     pub(crate) contact: Option<Arc<str>>,
     pub(crate) query: Vec<String>,
+    pub(crate) publish: Switches,
 }
 
 /// What the policy says of a set of paths.
@@ -111,6 +113,7 @@ pub struct PolicySnapshot {
     /// Licence documents that the policy points to, as host and path: always free.
     pub(crate) licence_documents: Vec<String>,
     pub(crate) count_words: bool,
+    pub(crate) publish: Switches,
     pub(crate) licences: Vec<Licence>,
     pub(crate) licence_server: LicenceServer,
     /// Whether a rule lets the origin set the price.
@@ -283,6 +286,16 @@ impl PolicySnapshot {
         self.rules.order.iter().all(|alternative| alike(&alternative.host, &alternative.path))
             && self.works.iter().all(|entry| alike(&entry.host, &entry.path))
             && is_free(one) == is_free(other)
+    }
+
+    /// What a site publishes through us; nothing, unless the policy asks for it.
+    pub fn published(&self, host: &str) -> Switches {
+        self.site(host).map_or(self.publish, |site| site.publish)
+    }
+
+    /// Whether any site publishes anything.
+    pub fn publishes(&self) -> bool {
+        self.publish.any() || self.sites.iter().any(|site| site.publish.any())
     }
 
     /// Whom to ask for terms about a host.

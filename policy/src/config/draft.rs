@@ -9,6 +9,7 @@ use crate::diagnostic::suggest;
 use crate::fields::{At, Fields, Place, Report};
 use crate::glob::PathGlob;
 use crate::pattern::{HostPattern, MediaPattern};
+use crate::publish::Switches;
 use crate::rule::Rungs;
 use crate::{Assurance, Class, LicenceServer, Mode, Purpose, Unit, Verdict};
 
@@ -24,6 +25,7 @@ pub(crate) struct Draft {
     pub(crate) contact: Option<String>,
     pub(crate) licence: Option<String>,
     pub(crate) count_words: bool,
+    pub(crate) publish: PublishDraft,
     pub(crate) sites: Vec<SiteDraft>,
     pub(crate) holders: Vec<HolderDraft>,
     pub(crate) works: Vec<WorkDraft>,
@@ -35,8 +37,30 @@ pub(crate) struct Draft {
     pub(crate) payments: Vec<PaymentDraft>,
 }
 
+/// What is written about publishing; what is not, is not changed.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PublishDraft {
+    pub(crate) robots: Option<bool>,
+    pub(crate) tdmrep: Option<bool>,
+    pub(crate) rsl: Option<bool>,
+    pub(crate) headers: Option<bool>,
+}
+
+impl PublishDraft {
+    /// These switches, over those that hold without them.
+    pub(crate) fn over(self, others: Switches) -> Switches {
+        Switches {
+            robots: self.robots.unwrap_or(others.robots),
+            tdmrep: self.tdmrep.unwrap_or(others.tdmrep),
+            rsl: self.rsl.unwrap_or(others.rsl),
+            headers: self.headers.unwrap_or(others.headers),
+        }
+    }
+}
+
 pub(crate) struct SiteDraft {
     pub(crate) hosts: Vec<HostPattern>,
+    pub(crate) publish: PublishDraft,
     pub(crate) holder: Option<At<String>>,
     pub(crate) licence: Option<String>,
     pub(crate) contact: Option<String>,
@@ -119,7 +143,16 @@ pub(crate) fn read(
     if is_own {
         read_settings(report, &top, draft);
     } else {
-        for key in ["mode", "currency", "base_price", "contact", "licence", "count_words", "licence_server"] {
+        for key in [
+            "mode",
+            "currency",
+            "base_price",
+            "contact",
+            "licence",
+            "count_words",
+            "publish",
+            "licence_server",
+        ] {
             top.misplaced(key, "it is set in the policy itself, not in what it includes");
         }
     }
@@ -179,9 +212,24 @@ fn read_settings(report: &Report, top: &Fields<'_, '_>, draft: &mut Draft) {
     draft.contact = read_contact(report, top);
     draft.licence = read_licence(report, top);
     draft.count_words = top.boolean("count_words").is_some_and(|flag| flag.value);
+    draft.publish = read_publish(top);
     if let Some(fields) = top.table("licence_server", "`[licence_server]`") {
         draft.licence_server = licence::read_server(report, fields);
     }
+}
+
+/// `[publish]`, or `publish = { … }` of a site.
+fn read_publish(fields: &Fields<'_, '_>) -> PublishDraft {
+    let Some(table) = fields.table("publish", "`publish`") else { return PublishDraft::default() };
+    let switch = |key| table.boolean(key).map(|flag| flag.value);
+    let draft = PublishDraft {
+        robots: switch("robots"),
+        tdmrep: switch("tdmrep"),
+        rsl: switch("rsl"),
+        headers: switch("headers"),
+    };
+    table.finish();
+    draft
 }
 
 fn read_holder(report: &Report, fields: Fields<'_, '_>) -> Option<HolderDraft> {
@@ -199,6 +247,7 @@ fn read_site(report: &Report, fields: Fields<'_, '_>) -> SiteDraft {
         holder: fields.string("holder"),
         licence: read_licence(report, &fields),
         contact: read_contact(report, &fields),
+        publish: read_publish(&fields),
         query: list(report, &fields, "query", |name| match name {
             "" => Err("a parameter has a name".to_owned()),
             name => Ok(name.to_owned()),

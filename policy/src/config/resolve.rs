@@ -16,6 +16,7 @@ use crate::glob::PathGlob;
 use crate::money::parse_nano;
 use crate::pattern::HostPattern;
 use crate::protocol::bot_auth::{HttpsUrl, KeySource};
+use crate::publish::Switches;
 use crate::rule::{Alternative, Rule, Rules};
 use crate::snapshot::{Site, WorkEntry};
 use crate::{
@@ -37,7 +38,10 @@ pub(crate) fn resolve(report: &Report, draft: Draft, mode: Option<Mode>) -> Poli
     let money = Amounts { report, currency, base_price, base_is_set: draft.base_price.is_some() };
     let directory = resolve_crawlers(report, draft.crawlers);
     let names = Names::new(report, &directory, draft.holders);
-    let sites = resolve_sites(&names, draft.sites);
+    // Whoever is asked for a licence is told where to read about it.
+    let has_licences = !draft.licences.is_empty();
+    let publish = draft.publish.over(Switches { rsl: has_licences, ..Switches::default() });
+    let sites = resolve_sites(&names, draft.sites, publish);
     let works = resolve_works(&names, draft.works);
     let accounts = resolve_accounts(&names, &money, draft.accounts);
     let rules = resolve_rules(&names, &money, mode, draft.rules);
@@ -69,6 +73,7 @@ pub(crate) fn resolve(report: &Report, draft: Draft, mode: Option<Mode>) -> Poli
         contact: draft.contact.map(Arc::from),
         licence_documents,
         count_words: draft.count_words,
+        publish,
         licences,
         licence_server: draft.licence_server,
         origin_prices,
@@ -452,7 +457,7 @@ fn resolve_agents(report: &Report, agents: Vec<At<String>>) -> Vec<KeySource> {
     agents.into_iter().filter_map(source).collect()
 }
 
-fn resolve_sites(names: &Names<'_>, drafts: Vec<SiteDraft>) -> Vec<Site> {
+fn resolve_sites(names: &Names<'_>, drafts: Vec<SiteDraft>, publish: Switches) -> Vec<Site> {
     let mut sites = Vec::new();
     for draft in drafts {
         let holder = names.holder(draft.holder);
@@ -465,6 +470,7 @@ fn resolve_sites(names: &Names<'_>, drafts: Vec<SiteDraft>) -> Vec<Site> {
                 licence: licence.clone(),
                 contact: contact.clone(),
                 query: draft.query.clone(),
+                publish: draft.publish.over(publish),
             });
         }
     }

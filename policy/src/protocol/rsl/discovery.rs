@@ -64,6 +64,9 @@ pub struct HtmlDeclarations {
     /// `<script type="application/rsl+xml">`: documents, or why they are none. A page with one that cannot be read is
     /// not licensed by it.
     pub inline: Vec<Result<Document, DocumentError>>,
+    /// Names (as they are written) and contents of the `<meta>` elements by which other vocabularies speak: `tdm-reservation`,
+    /// `tdm-policy` and `robots`.
+    pub elements: Vec<(String, String)>,
 }
 
 /// A `<link>`.
@@ -96,7 +99,15 @@ pub fn in_html(page: &str) -> HtmlDeclarations {
                 let source = Source { name: "script".to_owned(), text: text.trim().to_owned() };
                 declarations.inline.push(read_root(&source, Carrier::Script).map(|(document, _)| document));
             }
-            html::Found::Link(_) | html::Found::Script(_) => {}
+            html::Found::Meta(name, content)
+                if declarations.elements.len() < DECLARATIONS_MAX
+                    && ["tdm-reservation", "tdm-policy", "robots"]
+                        .iter()
+                        .any(|known| name.trim().eq_ignore_ascii_case(known)) =>
+            {
+                declarations.elements.push((name.trim().to_owned(), html::decode(content.trim())));
+            }
+            html::Found::Link(_) | html::Found::Script(_) | html::Found::Meta(..) => {}
         }
     }
     declarations

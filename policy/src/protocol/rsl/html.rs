@@ -11,6 +11,8 @@ pub(super) enum Found<'a> {
     Link(HtmlLink),
     /// The text of an RSL script.
     Script(&'a str),
+    /// `<meta name content>`.
+    Meta(&'a str, &'a str),
 }
 
 /// Goes through the first bytes of a page.
@@ -62,6 +64,11 @@ impl<'a> Scanner<'a> {
                     {
                         let scope = if self.in_head { HtmlScope::Page } else { HtmlScope::Part };
                         return Some(Found::Link(HtmlLink { href: decode(href.trim()), scope }));
+                    }
+                }
+                "meta" => {
+                    if let (Some(name), Some(content)) = (value("name"), value("content")) {
+                        return Some(Found::Meta(name, content));
                     }
                 }
                 raw @ ("script" | "style" | "textarea" | "title" | "noscript" | "template") => {
@@ -121,7 +128,7 @@ fn end_of_raw(text: &str, name: &str) -> Option<usize> {
 }
 
 /// Decodes the references that URLs are written with.
-fn decode(text: &str) -> String {
+pub(super) fn decode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('&') {

@@ -76,6 +76,8 @@ metrics! {
     AGENT_KEYS_AGE = "byline_agent_keys_age_seconds", ["agent"],
         "Age of the last good copy of the keys of a crawler that signs; NaN if there is none.";
     SIGNATURES = "byline_signatures_total", ["verdict"], "Signed requests of AI crawlers, by what their signatures proved.";
+    SIGNAL_DRIFT = "byline_signal_drift_total", ["signal", "kind"],
+        "Responses in which the origin says something else about AI crawlers than the policy does, by signal.";
     LOOKUPS = "byline_reverse_dns_lookups_total", ["result"], "Reverse DNS look-ups of crawlers' addresses.";
 
     HELD_BYTES = "byline_held_buffer_bytes", [], "Body bytes that wait for the ledger before they leave.";

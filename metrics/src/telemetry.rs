@@ -5,6 +5,8 @@ use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use policy::lint::Kind as DriftKind;
+use policy::publish::Signal;
 use policy::{Class, Mode, PolicySnapshot, RefusalKind};
 use prometheus::core::Collector;
 use prometheus::{
@@ -174,6 +176,7 @@ pub struct Telemetry {
     range_list_age: GaugeVec,
     agent_keys_age: GaugeVec,
     signatures: Vec<IntCounter>,
+    signal_drift: Vec<IntCounter>,
     held_bytes: IntGauge,
     ledger: LedgerSeries,
     per_crawler: PerCrawler,
@@ -229,6 +232,12 @@ pub struct Counted {
     words_capped: bool,
 }
 
+/// The labels of drift: each signal with each kind of contradiction.
+fn drifts() -> Vec<[&'static str; 2]> {
+    let kinds = || DriftKind::ALL.iter().filter(|kind| kind.is_contradiction());
+    Signal::ALL.iter().flat_map(|signal| kinds().map(|kind| [signal.as_str(), kind.as_str()])).collect()
+}
+
 /// What stands for a crawler that no policy named.
 const OTHER: &str = "other";
 
@@ -279,6 +288,7 @@ impl Telemetry {
             range_list_age: make.gauges(&names::RANGE_LIST_AGE),
             agent_keys_age: make.gauges(&names::AGENT_KEYS_AGE),
             signatures: make.each(&names::SIGNATURES, &SignatureVerdict::ALL),
+            signal_drift: make.all(&names::SIGNAL_DRIFT, &drifts()),
             held_bytes: make.gauge(&names::HELD_BYTES),
             ledger: LedgerSeries::new(&make),
             per_crawler: PerCrawler {
@@ -466,6 +476,14 @@ impl Telemetry {
     /// A signed request was judged.
     pub fn signature(&self, verdict: SignatureVerdict) {
         self.signatures[verdict as usize].inc();
+    }
+
+    /// An origin said something else than the policy. Notes are not counted.
+    pub fn drifted(&self, signal: Signal, kind: DriftKind) {
+        let kinds = DriftKind::ALL.iter().filter(|kind| kind.is_contradiction());
+        if let Some(kind) = kinds.clone().position(|other| *other == kind) {
+            self.signal_drift[signal as usize * kinds.count() + kind].inc();
+        }
     }
 
     /// Bytes held back for an acknowledgement, at this moment.

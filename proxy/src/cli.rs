@@ -12,6 +12,8 @@ mod health;
 mod keys;
 mod ledger;
 mod licence;
+mod lint;
+mod publish;
 mod replay;
 mod serve;
 mod statement;
@@ -59,6 +61,10 @@ enum Command {
     Keys(keys::Args),
     /// Licence tokens that count no more before their time.
     Licence(licence::Args),
+    /// What a site's robots.txt, licence documents and fields say beside what its policy does: 0 no contradiction, 1 some.
+    Lint(lint::Args),
+    /// Write robots.txt, license.xml, tdmrep.json and server snippets from a policy, for a site that serves them itself.
+    Publish(publish::Args),
     /// The SQL books that are made from the ledger.
     Books(books::Args),
     /// What each operator owes and each holder is owed, for a period.
@@ -79,6 +85,8 @@ pub(crate) fn main() -> ExitCode {
         Command::BotAuth(args) => bot_auth::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Licence(args) => licence::run(args),
+        Command::Lint(args) => lint::run(args),
+        Command::Publish(args) => publish::run(args),
         Command::Books(args) => books::run(args),
         Command::Statement(args) => statement::run(args),
     };

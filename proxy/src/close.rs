@@ -129,6 +129,11 @@ impl Closed {
 }
 
 impl OpenFetch {
+    /// Under which policy it is, and for which work.
+    pub(crate) fn subject(&self) -> (&PolicySnapshot, &Work) {
+        (&self.policy, &self.work)
+    }
+
     pub(crate) fn begin(
         worker: &Rc<Worker>,
         policy: Arc<PolicySnapshot>,

@@ -34,6 +34,7 @@ use crate::licence::shown::Shown;
 use crate::payment::{self, Payment, PresentError, Refused};
 use crate::peer::Peer;
 use crate::respond;
+use crate::signals::{self, Published};
 use crate::upstream::{Lease, Origin};
 use crate::worker::Worker;
 
@@ -100,7 +101,13 @@ async fn admit_and_forward(
         };
         return Ok((RequestClass::Local, Box::pin(call.answer(head, body)).await));
     }
-    match ai_crawler(&policy, &head.headers) {
+    let signals = Published::of(&policy, scheme(peer, &head.headers), &target, &head);
+    if let Some(signals) = &signals
+        && let Some(answer) = signals.answer(worker, peer, origin, &target, &head, origin_time).await?
+    {
+        return Ok((RequestClass::Local, answer));
+    }
+    let mut answer = match ai_crawler(&policy, &head.headers) {
         None => pass(worker, peer, origin, &target, head, body, origin_time).await,
         Some(row) => {
             let row = Arc::clone(row);
@@ -108,7 +115,11 @@ async fn admit_and_forward(
             Box::pin(metered(worker, peer, client, origin, &target, policy, row, head, body, origin_time))
                 .await
         }
+    }?;
+    if let Some(signals) = signals {
+        signals.add_fields(shared, &mut answer);
     }
+    Ok(answer)
 }
 
 /// The real client: behind a trusted proxy, the address that the proxy vouches for.
@@ -231,6 +242,7 @@ async fn metered(
         Release::Refuse(refusal) => return Ok(refuse(open, &refusal)),
         Release::Deliver(terms) => terms,
     };
+    signals::count_drift(shared, open.subject(), &head);
     open.deliver(terms, &head);
     let announcement = match payment.settle(&mut open).await {
         Ok(announcement) => announcement,
@@ -311,7 +323,7 @@ fn to_origin(
     Request::from_parts(head, body)
 }
 
-async fn call(
+pub(crate) async fn call(
     worker: &Worker,
     origin: &Origin,
     request: Request<RequestBody>,

@@ -38,6 +38,7 @@ mod respond;
 mod reverse;
 mod server;
 mod shared;
+mod signals;
 mod stack;
 mod streams;
 mod tls;

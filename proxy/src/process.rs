@@ -33,6 +33,7 @@ use crate::policy_file::{self, PolicyFileError};
 use crate::reverse::Sites;
 use crate::server::{self, Phase};
 use crate::shared::{self, HoldBudget, LedgerDoor, Options, PeerWatch, Shared, TokenBucket, lock};
+use crate::signals::Signals;
 use crate::tls::{Certificate, TlsFileError};
 use crate::turns::Turns;
 use crate::upstream;
@@ -200,6 +201,7 @@ pub(crate) fn start_with(
         holds: HoldBudget::new(limits.hold_bytes),
         claimed: TokenBucket::new(config.ledger.claimed_per_second),
         peers: PeerWatch::default(),
+        signals: Signals::default(),
         stopping: AtomicBool::new(false),
         state_dir: config.state,
         started: Instant::now(),

@@ -24,6 +24,7 @@ use crate::licence::Licences;
 use crate::memory::Memory;
 use crate::payment::Payments;
 use crate::reverse::Sites;
+use crate::signals::Signals;
 use crate::turns::Turns;
 
 /// The options of the data path, fixed at start.
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     /// Entries for fetches below `network`, so that strangers cannot fill the disk.
     pub(crate) claimed: TokenBucket,
     pub(crate) peers: PeerWatch,
+    /// What sites publish of their policy, worked out once.
+    pub(crate) signals: Signals,
     /// Set when readiness must turn: draining has begun.
     pub(crate) stopping: AtomicBool,
     pub(crate) state_dir: PathBuf,

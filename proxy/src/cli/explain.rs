@@ -103,7 +103,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// `None`: the policy is invalid, and stderr says why.
-fn load(path: Option<&Path>, mode: Option<Mode>) -> anyhow::Result<Option<PolicySnapshot>> {
+pub(super) fn load(path: Option<&Path>, mode: Option<Mode>) -> anyhow::Result<Option<PolicySnapshot>> {
     let default = Path::new("policy.toml");
     let source = match path {
         Some(path) => {
@@ -126,7 +126,7 @@ fn load(path: Option<&Path>, mode: Option<Mode>) -> anyhow::Result<Option<Policy
     }
 }
 
-fn split_url(url: &str) -> anyhow::Result<(&str, &str, &str)> {
+pub(super) fn split_url(url: &str) -> anyhow::Result<(&str, &str, &str)> {
     let (scheme, rest) =
         url.split_once("://").context("the URL needs its scheme, as in https://example.com/")?;
     anyhow::ensure!(matches!(scheme, "http" | "https"), "the URL's scheme is http or https");

@@ -21,6 +21,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -145,7 +146,7 @@ pub(crate) async fn fetch(
 }
 
 async fn follow(url: &str, tls: &TlsConnector, terms: &Terms<'_>) -> Result<Document, DocumentError> {
-    let mut target = https(url)?;
+    let mut target = target_of(url, terms.reach)?;
     for _ in 0..=terms.redirects {
         let response = get(&target, tls, terms).await?;
         let status = response.status();
@@ -161,15 +162,21 @@ async fn follow(url: &str, tls: &TlsConnector, terms: &Terms<'_>) -> Result<Docu
             parts.path_and_query = Some(path);
             Uri::from_parts(parts).map_err(|_| DocumentError::Redirect("to nowhere"))?
         } else {
-            https(location)?
+            target_of(location, terms.reach)?
         };
     }
     Err(DocumentError::Redirect("too often"))
 }
 
-fn https(url: &str) -> Result<Uri, DocumentError> {
-    let uri = url.parse::<Uri>().ok();
-    let uri = uri.filter(|uri| uri.scheme() == Some(&Scheme::HTTPS) && uri.authority().is_some());
+/// An address of https; of plain http only on this machine, and only where the owner of this proxy said so.
+fn target_of(url: &str, reach: Reach<'_>) -> Result<Uri, DocumentError> {
+    let is_here = |uri: &Uri| {
+        uri.scheme() == Some(&Scheme::HTTP)
+            && matches!(reach, Reach::Anywhere)
+            && matches!(uri.host(), Some("127.0.0.1" | "[::1]" | "localhost"))
+    };
+    let uri = url.parse::<Uri>().ok().filter(|uri| uri.authority().is_some());
+    let uri = uri.filter(|uri| uri.scheme() == Some(&Scheme::HTTPS) || is_here(uri));
     uri.ok_or_else(|| DocumentError::NotHttps(url.chars().take(200).collect()))
 }
 
@@ -179,7 +186,22 @@ async fn get(
     terms: &Terms<'_>,
 ) -> Result<Response<Incoming>, DocumentError> {
     let authority = target.authority().ok_or_else(|| DocumentError::NotHttps(target.to_string()))?;
-    let stream = connect(authority, tls, terms.reach).await?;
+    if target.scheme() == Some(&Scheme::HTTP) {
+        let failed = |source| DocumentError::Connect { authority: authority.to_string(), source };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let port = authority.port_u16().unwrap_or(80);
+        let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
+        return ask(stream, target, authority, terms).await;
+    }
+    ask(connect(authority, tls, terms.reach).await?, target, authority, terms).await
+}
+
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    target: &Uri,
+    authority: &Authority,
+    terms: &Terms<'_>,
+) -> Result<Response<Incoming>, DocumentError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Ends when the answer is read or dropped.
     tokio::spawn(connection);

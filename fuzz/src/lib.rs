@@ -12,6 +12,7 @@ mod headers_target;
 mod key_directory;
 mod ledger_files;
 mod licence;
+mod lint;
 mod mpp;
 mod policy_file;
 mod proxy_header_target;
@@ -57,6 +58,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("key_directory", key_directory::run),
     ("ledger", ledger_files::run),
     ("licence", licence::run),
+    ("lint", lint::run),
     ("mpp", mpp::run),
     ("policy", policy_file::run),
     ("proxy_header", proxy_header_target::run),

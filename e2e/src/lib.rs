@@ -16,6 +16,7 @@ pub mod load;
 #[path = "../../policy/tests/support/oracle.rs"]
 pub mod oracle;
 pub mod origin;
+pub mod paid;
 pub mod ports;
 pub mod secure;
 pub mod tls;

@@ -1,5 +1,4 @@
-//! Payments that come with a request (x402): what is offered, what is taken, and that a payment buys one delivery, whatever happens
-//! on the way to the facilitator and back.
+//! Payments that come with a request (x402): what is offered, what is taken, and that a payment buys one delivery.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -8,136 +7,13 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use e2e::chain::{ASSET, Facilitator, Fault, NETWORK, PAY_TO, Payer, header, hex, now, read_header};
-use e2e::config::{POLICY, site};
-use e2e::origin::ok;
+use e2e::config::{POLICY, POOR, site};
+use e2e::licences::{self, Desk};
+use e2e::paid::{AGENT, PRICE, SHOP, agree, ask, offering, pay, press, required, shop, x402};
 use e2e::wait::{self, PATIENCE};
-use e2e::{Answer, Byline, Client, Origin, configured, get};
+use e2e::{Byline, Client, configured, get};
 use serde_json::{Value, json};
-
-const AGENT: &str = "User-Agent: PayBot/1.0\r\n";
-const PRICE: u64 = 10_000;
-
-const SHOP: &str = r#"
-version = 1
-mode = "enforce"
-currency = "USD"
-licence = "https://press.example/licence"
-contact = "rights@press.example"
-
-[[rule]]
-name = "articles"
-path = "/articles/**"
-charge = { price = "0.01 USD", per = "fetch" }
-
-[[rule]]
-name = "tiny"
-path = "/tiny/**"
-charge = { price = "0.0000001 USD", per = "fetch" }
-
-[[rule]]
-name = "volumes"
-path = "/volumes/**"
-charge = { price = "1 USD", per = "MB", max = "2 USD" }
-
-[[rule]]
-name = "signed"
-path = "/signed/**"
-require = "signed"
-charge = { price = "0.01 USD", per = "fetch" }
-
-[[rule]]
-name = "drafts"
-path = "/drafts/**"
-deny = true
-
-[[crawler]]
-token = "PayBot"
-operator = "pay-labs"
-purpose = "train"
-"#;
-
-fn x402(more: &str) -> String {
-    format!(
-        "[[payment]]\nway = \"x402\"\nnetwork = \"{NETWORK}\"\nasset = \"{ASSET}\"\nasset_name = \"USDC\"\n\
-         asset_version = \"2\"\ndecimals = 6\npay_to = \"{PAY_TO}\"\n{more}\n"
-    )
-}
-
-fn press() -> Origin {
-    Origin::site(|request| {
-        if request.method == "HEAD" {
-            return b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_vec();
-        }
-        match request.target.as_str() {
-            "/articles/gone" => b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone".to_vec(),
-            "/articles/broken" => b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops".to_vec(),
-            "/articles/same" => b"HTTP/1.1 304 Not Modified\r\nETag: \"s\"\r\n\r\n".to_vec(),
-            "/articles/moved" => b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n".to_vec(),
-            _ => ok("Content-Type: text/plain\r\nPayment-Response: forged\r\n", "hello"),
-        }
-    })
-}
-
-/// A site that takes x402, and is ready to.
-fn shop(origin: &Origin, facilitator: &Facilitator, ways: &str) -> Byline {
-    let config = site(&origin.url(), POLICY);
-    let config = format!(
-        "{config}[x402]\nfacilitator = \"{}\"\nverify = \"5s\"\nsettle = \"2s\"\n",
-        facilitator.url()
-    );
-    let byline = configured(config).policy(format!("{SHOP}{ways}")).start();
-    offering(&byline);
-    byline
-}
-
-/// Waits until the facilitator has said what it settles.
-fn offering(byline: &Byline) {
-    wait::until_true("an offer", PATIENCE, || {
-        let answer = ask(byline, "/articles/ready", "");
-        answer.fields.has("payment-required") || answer.text().contains("x402Version")
-    });
-}
-
-fn ask(byline: &Byline, path: &str, lines: &str) -> Answer {
-    byline.ask(get(path, &format!("{AGENT}{lines}")))
-}
-
-/// What is asked for a work.
-fn required(byline: &Byline, path: &str) -> Value {
-    let answer = ask(byline, path, "");
-    assert_eq!(answer.status, 402, "{}", answer.text());
-    read_header(answer.field("payment-required"))
-}
-
-fn pay(byline: &Byline, path: &str, payment: &Value) -> Answer {
-    ask(byline, path, &format!("Payment-Signature: {}\r\n", header(payment)))
-}
-
-/// What was paid, by the records: in nano-units.
-fn earned(byline: &Byline) -> i64 {
-    let amount = |record: &Value| record["amount_nano"].as_str().and_then(|nano| nano.parse::<i64>().ok());
-    byline.records().iter().filter_map(amount).sum()
-}
-
-/// Records, facilitator and statement say the same.
-fn agree(byline: &Byline, facilitator: &Facilitator) {
-    let earned = earned(byline);
-    assert_eq!(earned, facilitator.total() as i64 * 1_000, "records and chain: {:?}", byline.records());
-    let statement = byline.statement(&[]);
-    let nano = |text: &Value| {
-        let (whole, part) =
-            text.as_str().unwrap_or_default().split_once('.').unwrap_or((text.as_str().unwrap_or("0"), ""));
-        format!("{whole}{part:0<9}").parse::<i64>().expect("a decimal number")
-    };
-    assert_eq!(nano(&statement["total"]), earned, "{statement}");
-    assert_eq!(nano(&statement["total_settled"]), earned, "{statement}");
-    assert_eq!(statement["payable"], "0.00", "{statement}");
-    assert_eq!(statement["findings_count"], 0, "{statement}");
-    assert_eq!(byline.verify().code, 0);
-}
 
 /// Runs the paying client of others.
 fn client_of_others(byline: &Byline, path: &str) -> Value {
@@ -211,6 +87,45 @@ fn what_is_offered_is_what_would_be_taken() {
     let answer = byline.ask(get("/articles/1", "User-Agent: Mozilla/5.0 Firefox/140.0\r\n"));
     assert_eq!(answer.status, 200);
     assert!(!String::from_utf8_lossy(&answer.head).to_lowercase().contains("payment-required"));
+}
+
+#[test]
+fn one_answer_speaks_to_every_client() {
+    let (origin, facilitator) = (press(), Facilitator::start());
+    let desk = Desk::new();
+    let tables = format!("{POLICY}{}[x402]\nfacilitator = \"{}\"\n", desk.config(), facilitator.url());
+    let config = site(&origin.url(), &tables);
+    let credit = "[[payment]]\nway = \"cloudflare:402\"\nregistration = \"https://press.example/crawlers\"\n";
+    let mpp = "[[payment]]\nway = \"mpp\"\nmethod = \"invoice\"\nrecipient = \"the-press\"\n";
+    let byline = configured(config).policy(format!("{}{}{credit}{mpp}", licences::POLICY, x402(""))).start();
+    let answer = wait::until("an offer of all ways", PATIENCE, || {
+        let request = get("/paid/1", "User-Agent: PoorBot/1.0\r\n");
+        let answer = Client::connect_from(Ipv4Addr::from(POOR), byline.listen).ask(request);
+        answer.text().contains("x402Version").then_some(answer)
+    });
+    assert_eq!(answer.status, 402);
+    assert_eq!(answer.field("crawler-price"), "USD 0.5");
+    let challenges = answer.fields.all("www-authenticate");
+    for scheme in ["License ", "Payment "] {
+        let count = challenges.iter().filter(|challenge| challenge.starts_with(scheme)).count();
+        assert_eq!(count, 1, "{scheme}: {challenges:?}");
+    }
+    let offer = read_header(answer.field("payment-required"));
+    let amounts: Vec<&Value> =
+        offer["accepts"].as_array().expect("ways").iter().map(|way| &way["amount"]).collect();
+    assert_eq!(amounts, [&json!("500000"), &json!("50")], "{offer}");
+    let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!((&body["x402Version"], &body["code"]), (&json!(1), &json!("payment-required")), "{body}");
+    assert_eq!(body["type"], "https://paymentauth.org/problems/payment-required");
+    let head = String::from_utf8_lossy(&answer.head).into_owned();
+    assert!(answer.head.len() < 2_048, "{} bytes:\n{head}", answer.head.len());
+    // Nobody else hears of any of it.
+    for agent in ["Mozilla/5.0 Firefox/140.0", "Googlebot/2.1"] {
+        let answer = byline.ask(get("/paid/1", &format!("User-Agent: {agent}\r\n")));
+        let head = String::from_utf8_lossy(&answer.head).to_lowercase();
+        assert_eq!(answer.status, 200, "{agent}");
+        assert!(!head.contains("payment-required") && !head.contains("www-authenticate"), "{agent}: {head}");
+    }
 }
 
 #[test]
@@ -365,98 +280,6 @@ fn each_single_fault_is_refused_and_nothing_moves() {
 }
 
 #[test]
-fn a_facilitator_that_says_no_is_believed() {
-    let (origin, facilitator) = (press(), Facilitator::start());
-    let byline = shop(&origin, &facilitator, &x402(""));
-    let payer = Payer::new(0x11);
-    let payment = payer.pays(&required(&byline, "/articles/1"), 1);
-    for (fault, reason) in [
-        (Fault::Invalid("insufficient_funds"), "insufficient_funds"),
-        (Fault::Refuses("insufficient_funds"), "insufficient_funds"),
-        (Fault::Refuses("<script>"), "unexpected_settle_error"),
-    ] {
-        facilitator.set(fault.clone());
-        let answer = pay(&byline, "/articles/1", &payment);
-        assert_eq!(answer.status, 402, "{fault:?}: {}", answer.text());
-        let result = read_header(answer.field("payment-response"));
-        assert_eq!(
-            (&result["success"], &result["errorReason"]),
-            (&json!(false), &json!(reason)),
-            "{fault:?}"
-        );
-        assert_eq!(
-            read_header(answer.field("payment-required"))["error"],
-            reason,
-            "{fault:?}: a fresh offer"
-        );
-        assert!(!answer.text().contains("hello"));
-    }
-    assert!(byline.records().is_empty(), "nothing was delivered, nothing is owed");
-    // Nothing moved, so the payment is as good as before.
-    facilitator.set(Fault::None);
-    assert_eq!(pay(&byline, "/articles/1", &payment).status, 200);
-    agree(&byline, &facilitator);
-}
-
-#[test]
-fn an_unknown_outcome_is_never_a_fresh_offer() {
-    // What happened, whether the facilitator knows a payment again, and what the same payment gets then.
-    for (fault, is_idempotent, moved) in [
-        (Fault::Fails(500), true, 0),
-        (Fault::Fails(503), true, 0),
-        (Fault::Breaks, true, 0),
-        (Fault::LosesTheAnswer, true, 1),
-        (Fault::LosesTheAnswer, false, 1),
-        (Fault::Garbage, true, 1),
-        (Fault::Slow(Duration::from_secs(4)), false, 1),
-        (Fault::OtherPayer, true, 1),
-    ] {
-        let (origin, facilitator) = (press(), Facilitator::start());
-        if !is_idempotent {
-            facilitator.forgets();
-        }
-        let byline = shop(&origin, &facilitator, &x402(""));
-        let payer = Payer::new(0x11);
-        let payment = payer.pays(&required(&byline, "/articles/1"), 1);
-        facilitator.set(fault.clone());
-        let answer = pay(&byline, "/articles/1", &payment);
-        assert_eq!(answer.status, 503, "{fault:?}: {}", answer.text());
-        assert!(answer.fields.has("retry-after"), "{fault:?}");
-        for name in ["payment-required", "crawler-price", "payment-response", "www-authenticate"] {
-            assert!(!answer.fields.has(name), "{fault:?}: {name} in {:?}", answer.fields);
-        }
-        assert!(!answer.text().contains("x402Version"), "{fault:?}: {}", answer.text());
-        assert_eq!(facilitator.transfers(), moved, "{fault:?}");
-
-        // A refusal now proves nothing: the first attempt may have moved the money that is missing.
-        facilitator.set(Fault::Refuses("insufficient_funds"));
-        assert_eq!(pay(&byline, "/articles/1", &payment).status, 503, "{fault:?}: still not known");
-        assert_ne!(pay(&byline, "/articles/2", &payment).status, 200, "{fault:?}: it buys nothing else");
-
-        facilitator.set(Fault::None);
-        let answer = pay(&byline, "/articles/1", &payment);
-        assert_eq!((answer.status, answer.text().as_str()), (200, "hello"), "{fault:?}");
-        let result = read_header(answer.field("payment-response"));
-        assert_eq!(result["success"], true, "{fault:?}: {result}");
-        assert_eq!(facilitator.transfers(), 1, "{fault:?}: it is settled once");
-        assert_eq!(pay(&byline, "/articles/1", &payment).status, 402, "{fault:?}: and used up");
-        agree(&byline, &facilitator);
-    }
-}
-
-#[test]
-fn a_facilitator_that_is_away_costs_nothing() {
-    let (origin, facilitator) = (press(), Facilitator::start());
-    let byline = shop(&origin, &facilitator, &x402(""));
-    let payment = Payer::new(0x11).pays(&required(&byline, "/articles/1"), 1);
-    drop(facilitator);
-    let answer = pay(&byline, "/articles/1", &payment);
-    assert_eq!(answer.status, 503, "{}", answer.text());
-    assert!(!answer.fields.has("payment-required") && answer.fields.has("retry-after"));
-    assert!(origin.untouched() && byline.records().is_empty());
-}
-
-#[test]
 fn a_thousand_replays_of_one_payment_buy_one_delivery() {
     const REPLAYS: usize = 1_000;
     let (origin, facilitator) = (press(), Facilitator::start());
@@ -525,114 +348,6 @@ fn what_is_no_work_costs_nothing_and_leaves_the_payment_good() {
     agree(&byline, &facilitator);
 }
 
-/// An origin whose works come in two halves, the second when the gate opens.
-fn halves() -> (Origin, Arc<AtomicUsize>) {
-    let gate = Arc::<AtomicUsize>::default();
-    let open = Arc::clone(&gate);
-    let origin = Origin::start(move |visit| {
-        while visit.request().is_some() {
-            let half = "h".repeat(100_000);
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 200000\r\n\r\n";
-            if visit.write(format!("{head}{half}")).is_err() {
-                return;
-            }
-            while open.load(Ordering::SeqCst) == 0 {
-                thread::sleep(Duration::from_millis(5));
-            }
-            if visit.write(&half).is_err() {
-                return;
-            }
-        }
-    });
-    (origin, gate)
-}
-
-#[test]
-fn a_delivery_that_broke_off_is_made_again_without_a_charge() {
-    let (origin, gate) = halves();
-    let facilitator = Facilitator::start();
-    let byline = shop(&origin, &facilitator, &x402(""));
-    let payment = Payer::new(0x11).pays(&required(&byline, "/articles/long"), 1);
-    let request = get("/articles/long", &format!("{AGENT}Payment-Signature: {}\r\n", header(&payment)));
-    let mut client = byline.client();
-    client.send(&request);
-    let head = client.head().expect("a head");
-    assert!(String::from_utf8_lossy(&head).contains("payment-response"), "settled before anything left");
-    client.reset();
-    let records = byline.wait_for_records(1);
-    assert_eq!((&records[0]["outcome"], &records[0]["amount_nano"]), (&json!("aborted"), &json!("10000000")));
-    gate.store(1, Ordering::SeqCst);
-    let answer = pay(&byline, "/articles/long", &payment);
-    assert_eq!((answer.status, answer.body.len()), (200, 200_000));
-    assert_eq!(read_header(answer.field("payment-response"))["success"], true);
-    let records = byline.wait_for_records(2);
-    assert_eq!(
-        (&records[1]["amount_nano"], &records[1]["repeat"]),
-        (&json!("0"), &json!(true)),
-        "{}",
-        records[1]
-    );
-    assert_eq!(records[0]["settlement"], records[1]["settlement"]);
-    assert_eq!(pay(&byline, "/articles/long", &payment).status, 402, "delivered whole, it is used up");
-    assert_eq!((facilitator.asked(), facilitator.total()), (1, PRICE));
-    agree(&byline, &facilitator);
-}
-
-#[test]
-fn a_kill_between_settlement_and_record_neither_loses_nor_charges_twice() {
-    for is_idempotent in [true, false] {
-        let (origin, facilitator) = (press(), Facilitator::start());
-        if !is_idempotent {
-            facilitator.forgets();
-        }
-        let mut byline = shop(&origin, &facilitator, &x402(""));
-        let payment = Payer::new(0x11).pays(&required(&byline, "/articles/1"), 1);
-        let request = get("/articles/1", &format!("{AGENT}Payment-Signature: {}\r\n", header(&payment)));
-        facilitator.set(Fault::Slow(Duration::from_secs(1)));
-        let mut client = byline.client();
-        client.send(&request);
-        wait::until_true("money that moved", PATIENCE, || facilitator.transfers() == 1);
-        byline.kill();
-        facilitator.set(Fault::None);
-        byline.start_again();
-        offering(&byline);
-        assert_eq!(earned(&byline), 0, "nobody knows yet");
-        let answer = byline.ask(&request);
-        assert_eq!((answer.status, answer.text().as_str()), (200, "hello"), "{:?}", answer.fields);
-        assert_eq!((facilitator.transfers(), facilitator.total()), (1, PRICE));
-        assert_eq!(byline.ask(&request).status, 402);
-        // And so it stays.
-        byline.stop();
-        byline.start_again();
-        offering(&byline);
-        assert_eq!(byline.ask(&request).status, 402);
-        agree(&byline, &facilitator);
-    }
-}
-
-#[test]
-fn a_kill_in_the_midst_of_a_delivery_leaves_the_payment_in_the_books() {
-    let (origin, gate) = halves();
-    let facilitator = Facilitator::start();
-    let mut byline = shop(&origin, &facilitator, &x402(""));
-    let payment = Payer::new(0x11).pays(&required(&byline, "/articles/long"), 1);
-    let request = get("/articles/long", &format!("{AGENT}Payment-Signature: {}\r\n", header(&payment)));
-    let mut client = byline.client();
-    client.send(&request);
-    client.head().expect("a head");
-    byline.kill();
-    byline.start_again();
-    let records = byline.wait_for_records(1);
-    assert_eq!((&records[0]["outcome"], &records[0]["amount_nano"]), (&json!("aborted"), &json!("10000000")));
-    offering(&byline);
-    agree(&byline, &facilitator);
-    gate.store(1, Ordering::SeqCst);
-    let answer = byline.ask(&request);
-    assert_eq!((answer.status, answer.body.len()), (200, 200_000), "{}", answer.text());
-    assert_eq!((facilitator.asked(), facilitator.total()), (1, PRICE));
-    agree(&byline, &facilitator);
-}
-
 #[test]
 fn a_payment_with_an_identifier_gets_the_same_answer_again() {
     let (origin, facilitator) = (press(), Facilitator::start());
@@ -656,151 +371,6 @@ fn a_payment_with_an_identifier_gets_the_same_answer_again() {
     assert_eq!(pay(&byline, "/articles/1", &other).status, 409, "another payment of that name");
     assert_eq!((facilitator.asked(), facilitator.total()), (1, PRICE));
     agree(&byline, &facilitator);
-}
-
-const RICH: [u8; 4] = [127, 0, 0, 2];
-const POOR: [u8; 4] = [127, 0, 0, 3];
-/// Two crawlers that are known by their networks, one of which has an account.
-const KNOWN: &str = r#"
-[[crawler]]
-token = "RichBot"
-operator = "rich-labs"
-purpose = "train"
-ranges = ["127.0.0.2/32"]
-
-[[crawler]]
-token = "PoorBot"
-operator = "poor-labs"
-purpose = "train"
-ranges = ["127.0.0.3/32"]
-
-[[account]]
-operator = "rich-labs"
-credit_limit = "0.015 USD"
-
-[[payment]]
-way = "mpp"
-method = "invoice"
-recipient = "the-press"
-"#;
-
-/// The parameters of a challenge.
-fn challenge(answer: &Answer) -> Value {
-    let field = answer.fields.all("www-authenticate").into_iter().find(|field| field.starts_with("Payment "));
-    let field = field.unwrap_or_else(|| panic!("no challenge: {:?}", answer.fields));
-    let parameters = field["Payment ".len()..].split(", ").filter_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        Some((name.to_owned(), json!(value.trim_matches('"'))))
-    });
-    Value::Object(parameters.collect())
-}
-
-fn credential(challenge: &Value) -> String {
-    let json = json!({"challenge": challenge, "payload": {}}).to_string();
-    format!("Authorization: Payment {}\r\n", URL_SAFE_NO_PAD.encode(json))
-}
-
-#[test]
-fn a_promise_by_the_payment_scheme_goes_on_the_account_once() {
-    let origin = press();
-    let mut byline = configured(site(&origin.url(), POLICY)).policy(format!("{SHOP}{KNOWN}")).start();
-    let fetch = |byline: &Byline, from: [u8; 4], path: &str, lines: &str| {
-        let agent = if from == RICH { "RichBot" } else { "PoorBot" };
-        let request = get(path, &format!("User-Agent: {agent}/1.0\r\n{lines}"));
-        Client::connect_from(Ipv4Addr::from(from), byline.listen).ask(request)
-    };
-    let asked = fetch(&byline, RICH, "/articles/1", "");
-    assert_eq!(asked.status, 402);
-    let first = challenge(&asked);
-    let problem: Value = serde_json::from_slice(&asked.body).expect("JSON");
-    assert_eq!(problem["type"], "https://paymentauth.org/problems/payment-required");
-    assert_eq!(
-        (&first["realm"], &first["method"], &first["intent"]),
-        (&json!("site.test"), &json!("invoice"), &json!("charge"))
-    );
-
-    // Each single fault; nothing of it is owed.
-    let changed = |name: &str, value: &str| {
-        let mut changed = first.clone();
-        changed[name] = json!(value);
-        credential(&changed)
-    };
-    for (what, path, lines, status) in [
-        ("another work", "/articles/2", credential(&first), 402),
-        ("another price", "/articles/1", changed("request", "e30"), 402),
-        ("longer", "/articles/1", changed("expires", "2099-01-01T00:00:00Z"), 402),
-        ("another realm", "/articles/1", changed("realm", "other.test"), 402),
-        ("another method", "/articles/1", changed("method", "tempo"), 402),
-        ("no credential", "/articles/1", "Authorization: Payment e30\r\n".to_owned(), 402),
-        ("two", "/articles/1", credential(&first).repeat(2), 402),
-        ("with a price", "/articles/1", credential(&first) + "crawler-max-price: USD 1\r\n", 400),
-    ] {
-        let answer = fetch(&byline, RICH, path, &lines);
-        assert_eq!(answer.status, status, "{what}: {}", answer.text());
-        assert!(status != 402 || challenge(&answer)["id"] != first["id"], "{what}: a fresh challenge");
-    }
-    let nobody = fetch(&byline, POOR, "/articles/1", &credential(&first));
-    assert_eq!((nobody.status, nobody.field("crawler-error")), (402, "PaymentFailed"), "no account");
-    assert!(origin.untouched() && byline.records().is_empty());
-
-    // A restart forgets no challenge that is out.
-    byline.stop();
-    byline.start_again();
-    let answer = fetch(&byline, RICH, "/articles/1", &credential(&first));
-    assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
-    let receipt: Value =
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(answer.field("payment-receipt")).expect("Base64"))
-            .expect("JSON");
-    assert_eq!((&receipt["status"], &receipt["method"]), (&json!("success"), &json!("invoice")));
-    let fetched =
-        byline.entries().into_iter().find(|entry| entry["type"] == "ai.usage.fetch.v1").expect("a record");
-    assert_eq!(receipt["reference"], fetched["id"]);
-    let record = &fetched["data"];
-    assert_eq!(
-        (&record["amount_nano"], &record["settlement"]),
-        (&json!("10000000"), &Value::Null),
-        "on account"
-    );
-    assert!(record["authorisation"].as_str().is_some_and(|key| key.len() > 64));
-    assert!(!origin.requests().iter().any(|sent| sent.fields.has("authorization")), "it is for us");
-
-    let again = fetch(&byline, RICH, "/articles/1", &credential(&first));
-    assert_eq!(again.status, 402, "each challenge once: {}", again.text());
-    byline.stop();
-    byline.start_again();
-    assert_eq!(fetch(&byline, RICH, "/articles/1", &credential(&first)).status, 402, "also after a restart");
-    let second = challenge(&fetch(&byline, RICH, "/articles/2", ""));
-    let above = fetch(&byline, RICH, "/articles/2", &credential(&second));
-    assert_eq!((above.status, above.field("crawler-error")), (402, "PaymentFailed"), "the credit is used up");
-    let statement = byline.statement(&[]);
-    assert_eq!((&statement["total"], &statement["total_settled"]), (&json!("0.01"), &json!("0")));
-    assert_eq!(statement["payable"], "0.01");
-}
-
-#[test]
-fn a_client_that_hangs_up_while_it_is_settled_has_paid_once() {
-    let (origin, facilitator) = (press(), Facilitator::start());
-    let byline = shop(&origin, &facilitator, &x402(""));
-    let payment = Payer::new(0x11).pays(&required(&byline, "/articles/1"), 1);
-    facilitator.set(Fault::Slow(Duration::from_millis(500)));
-    let mut client = byline.client();
-    client.send(get("/articles/1", &format!("{AGENT}Payment-Signature: {}\r\n", header(&payment))));
-    wait::until_true("money that moved", PATIENCE, || facilitator.transfers() == 1);
-    client.reset();
-    wait::until_true("its record", PATIENCE, || earned(&byline) > 0);
-    let answer = wait::until("the work", PATIENCE, || {
-        let answer = pay(&byline, "/articles/1", &payment);
-        assert_ne!(answer.status, 402, "{}", answer.text());
-        (answer.status == 200).then_some(answer)
-    });
-    assert_eq!(answer.text(), "hello");
-    assert_eq!((facilitator.asked(), facilitator.total()), (1, PRICE));
-    agree(&byline, &facilitator);
-    let mut ids: Vec<String> = byline.entries().iter().map(|entry| entry["id"].to_string()).collect();
-    ids.sort();
-    let count = ids.len();
-    ids.dedup();
-    assert_eq!(ids.len(), count, "no two entries have one identifier");
 }
 
 #[test]

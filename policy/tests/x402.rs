@@ -1,5 +1,7 @@
 //! x402 beyond the vectors: what is offered, what is refused, and that no altered byte buys anything.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use policy::protocol::x402::atomic::U256;
 use policy::protocol::x402::batch::{BatchError, COVERAGE, Credit, FRESH_SECS, RequestSignature};
 use policy::protocol::x402::eip712::{Address, Authorization, Key, Nonce, to_hex};
@@ -676,4 +678,23 @@ fn what_is_absent_is_signed_as_nothing() {
     let mut dearer = signed;
     dearer.payload.as_mut().expect("a payload")["amount"] = json!("20000");
     assert_ne!(dearer.verify::<Offer>(&|_| None).map(|(_, signer)| signer), Ok(by));
+}
+
+/// A key of order one: the signature below is good under it for whatever is said, and nobody's.
+#[test]
+fn a_receipt_under_a_key_of_small_order_is_signed_by_nobody() {
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let said = json!({
+        "version": PAYLOAD_VERSION, "network": "eip155:8453", "resourceUrl": URL, "payer": payer().address(),
+        "issuedAt": NOW,
+    });
+    let header = json!({"alg": "EdDSA", "kid": "did:web:publisher.test#1"});
+    let mut point = [0; 32];
+    point[0] = 1;
+    let signature = [point, [0; 32]].concat();
+    let jws =
+        [part(header.to_string().as_bytes()), part(said.to_string().as_bytes()), part(&signature)].join(".");
+    let signed = Signed { format: receipt::Format::Jws, accept_index: None, payload: None, signature: jws };
+    let verified = signed.verify::<Receipt>(&|_| Some(point));
+    assert!(matches!(verified, Err(ReceiptError::NotSigned { .. })), "{verified:?}");
 }

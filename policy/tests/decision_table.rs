@@ -437,7 +437,11 @@ impl Case<'_> {
         match release(policy, &grant, self.crawler, self.work, self.offer, &self.books, self.response) {
             Release::Refuse(refusal) => self.refused(&refusal),
             Release::Deliver(terms) => {
-                let said = if terms.owed { "delivered, the price is owed" } else { "delivered, free" };
+                let said = match self.offer {
+                    _ if !terms.owed => "delivered, free",
+                    Ok(Offer::Prepaid(_)) => "delivered, once it is settled",
+                    _ => "delivered, the price is owed",
+                };
                 (Answer(said.to_owned()), terms.would_refuse)
             }
         }

@@ -183,7 +183,8 @@ fn bad_token(why: Unlicensed) -> Option<&'static str> {
         Unlicensed::Expired => Some("expired"),
         Unlicensed::NotPermitted => Some("not for this use or work"),
         Unlicensed::CannotValidate => Some("cannot be checked just now"),
-        Unlicensed::Missing | Unlicensed::NoLicense | Unlicensed::Unpaid => None,
+        Unlicensed::Unpaid => Some("unpaid, as another licence server says"),
+        Unlicensed::Missing | Unlicensed::NoLicense => None,
     }
 }
 
@@ -451,8 +452,8 @@ impl Case<'_> {
         let status = refusal.status();
         let why = refusal.unlicensed.as_ref().map(|(why, _)| *why);
         let said = match (refusal.crawler_error, why) {
+            (_, Some(why)) if self.known.licence == Some(Err(why)) => "the token's".to_owned(),
             (Some(code), _) => format!("{status} `{code}`"),
-            (None, Some(why)) if self.known.licence == Some(Err(why)) => "the token's".to_owned(),
             (None, Some(why)) => format!("{status} CAP `{}`", why.error().as_str()),
             (None, None) => format!("{status}"),
         };

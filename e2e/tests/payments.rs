@@ -281,26 +281,30 @@ fn each_single_fault_is_refused_and_nothing_moves() {
 
 #[test]
 fn a_thousand_replays_of_one_payment_buy_one_delivery() {
-    const REPLAYS: usize = 1_000;
+    // As many connections as fit under the usual limit of open files, twice each.
+    const CONNECTIONS: usize = 500;
+    const REPLAYS: usize = 2 * CONNECTIONS;
     let (origin, facilitator) = (press(), Facilitator::start());
     let byline = shop(&origin, &facilitator, &x402(""));
     let payment = Payer::new(0x11).pays(&required(&byline, "/articles/1"), 1);
     let request = get("/articles/1", &format!("{AGENT}Payment-Signature: {}\r\n", header(&payment)));
     facilitator.set(Fault::Slow(Duration::from_millis(300)));
     let (start, delivered, refused) =
-        (Barrier::new(REPLAYS), AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+        (Barrier::new(CONNECTIONS), AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
     thread::scope(|scope| {
-        for _ in 0..REPLAYS {
+        for _ in 0..CONNECTIONS {
             let body = || {
                 let mut client = Client::connect(byline.listen);
                 start.wait();
-                let answer = client.ask(&request);
-                match answer.status {
-                    200 => delivered.fetch_add(1, Ordering::Relaxed),
-                    // Under way elsewhere, used up, or too many at once.
-                    503 | 402 | 429 => refused.fetch_add(1, Ordering::Relaxed),
-                    status => panic!("{status}: {}", answer.text()),
-                };
+                for _ in 0..REPLAYS / CONNECTIONS {
+                    let answer = client.ask(&request);
+                    match answer.status {
+                        200 => delivered.fetch_add(1, Ordering::Relaxed),
+                        // Under way elsewhere, used up, or too many at once.
+                        503 | 402 | 429 => refused.fetch_add(1, Ordering::Relaxed),
+                        status => panic!("{status}: {}", answer.text()),
+                    };
+                }
             };
             thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, body).expect("a thread");
         }

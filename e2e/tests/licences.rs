@@ -430,3 +430,41 @@ fn an_oauth_client_of_others_gets_along_with_it() {
     assert_eq!(said["without"]["status"], 401);
     assert_eq!(client("a guess")["error"], "invalid_client");
 }
+
+/// As a client does it: the document is fetched where the challenge says, and each of its licences asked for as it stands there.
+#[test]
+fn every_licence_of_the_document_is_had_at_the_server_that_it_names() {
+    let (origin, desk) = (site(), Desk::new());
+    let byline = desk.serve(&origin.url(), POLICY);
+    let document = byline.ask(get("/license.xml", ""));
+    assert_eq!((document.status, document.field("content-type")), (200, "application/rsl+xml"));
+    assert!(origin.untouched());
+    let text = document.text();
+    let server = format!("server=\"http://site.test{SERVER}\"");
+    let mut had = 0;
+    for content in text.split("<content ").skip(1).filter(|content| content.contains(&server)) {
+        let url = content.split('"').nth(1).expect("a url");
+        for license in content.split("<license>").skip(1) {
+            let inner = license.split("</license>").next().expect("an end");
+            let element = format!("<license>{inner}</license>");
+            let answer = byline.ask(call("/token", &rich(), &asking(&element, url)));
+            assert_eq!(answer.status, 200, "{url} {element}\n{}", answer.text());
+            had += 1;
+            let token = json(&answer)["access_token"].as_str().expect("a token").to_owned();
+            assert_eq!(introspect(&byline, &token, url)["permitted"], true);
+            // What the rules give to everybody gives nothing more with a token.
+            if !inner.contains("subscription")
+                && !inner.contains("attribution")
+                && !inner.contains("\"free\"")
+            {
+                let path = url.replace('*', "1").replace('$', "");
+                assert_ne!(
+                    fetch(&byline, POOR, "PoorBot", &path, &format!("Authorization: License {token}\r\n"))
+                        .status,
+                    200
+                );
+            }
+        }
+    }
+    assert!(had >= 4, "{text}");
+}

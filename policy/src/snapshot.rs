@@ -288,9 +288,12 @@ impl PolicySnapshot {
             && is_free(one) == is_free(other)
     }
 
-    /// What a site publishes through us; nothing, unless the policy asks for it.
+    /// What a site publishes through us; nothing, unless the policy asks for it, but for the licences that are on offer there:
+    /// whoever lacks one is told where they are.
     pub fn published(&self, host: &str) -> Switches {
-        self.site(host).map_or(self.publish, |site| site.publish)
+        let asked = self.site(host).map_or(self.publish, |site| site.publish);
+        let has_offers = self.licences.iter().any(|licence| licence.covers_host(host));
+        Switches { rsl: asked.rsl || has_offers, ..asked }
     }
 
     /// Whether any site publishes anything.

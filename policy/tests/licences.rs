@@ -265,7 +265,7 @@ fn what_the_document_states_is_had_with_a_token_that_gives_nothing() {
     let document = Document { max_age_days: None, contents }.publish().expect("conformant");
     let ask = |resource: &str, element: &str| {
         let license = License::parse(&format!("<license>{element}</license>")).expect("a licence");
-        Stated::find(ORIGIN, &asked(resource, &license), &document).map_err(|error| error.code)
+        Stated::find(ORIGIN, &asked(resource, &license), document.as_bytes()).map_err(|error| error.code)
     };
     assert_eq!(ask("/articles/*", "").err(), Some(ErrorCode::InvalidLicense));
     assert_eq!(ask("/books/one$", stated).err(), Some(ErrorCode::InvalidLicense));

@@ -83,13 +83,27 @@ impl Published {
         target: &Target,
         head: &request::Parts,
     ) -> Option<Published> {
-        if !policy.publishes() {
+        let is_of_licences = || head.uri.path() == LICENSE_PATH && !policy.licences().is_empty();
+        if !policy.publishes() && !is_of_licences() {
             return None;
         }
         let site = SiteOrigin::new(scheme == "https", target.authority())?;
         let switches = policy.published(site.host());
         let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
         switches.any().then(|| Published { policy: Arc::clone(policy), site, switches, target })
+    }
+
+    /// The licence document of a site, if it has one.
+    pub(crate) async fn license(
+        shared: &Shared,
+        policy: &Arc<PolicySnapshot>,
+        scheme: &str,
+        target: &Target,
+    ) -> Option<Bytes> {
+        let site = SiteOrigin::new(scheme == "https", target.authority())?;
+        let (policy, switches) = (Arc::clone(policy), policy.published(site.host()));
+        let published = Published { policy, site, switches, target: String::new() };
+        published.documents(shared).await.ok()?.license.clone()
     }
 
     /// The answer, if the request is for something that we publish; `None` leaves it to the origin.

@@ -78,7 +78,7 @@ impl Stated {
     ///
     /// # Errors
     /// As [`PolicySnapshot::licence_on_offer`]; also for a text that is no document.
-    pub fn find(origin: &str, request: &TokenRequest, document: &str) -> Result<Stated, OlpError> {
+    pub fn find(origin: &str, request: &TokenRequest, document: &[u8]) -> Result<Stated, OlpError> {
         let unreadable =
             |_| OlpError::new(ErrorCode::InvalidResource, "there is no licence for this resource");
         let document = Document::parse(document).map_err(unreadable)?;

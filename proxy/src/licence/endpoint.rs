@@ -2,6 +2,7 @@
 //! `/.well-known/byline/licence/`, by POST over HTTPS. Nothing of it is metered, and nothing reaches an origin.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,13 +19,14 @@ use policy::protocol::olp::{
     IntrospectResponse, KEY_PATH, KeyRequest, MessageError, OlpError, TOKEN_PATH, TokenRequest,
     TokenResponse,
 };
-use policy::{LICENCE_SERVER_PATH, PolicySnapshot};
+use policy::{LICENCE_SERVER_PATH, PolicySnapshot, Stated};
 use tracing::{debug, error, info};
 
 use crate::body::Body;
 use crate::headers::Target;
 use crate::peer::Peer;
 use crate::shared::{Shared, new_id, now_micros};
+use crate::signals::Published;
 
 use super::InForce;
 
@@ -36,7 +38,7 @@ const DISCARDED_BYTES_MAX: usize = 1 << 20;
 /// A call of the licence server.
 pub(crate) struct Call<'a> {
     pub(crate) shared: &'a Shared,
-    pub(crate) policy: &'a PolicySnapshot,
+    pub(crate) policy: &'a Arc<PolicySnapshot>,
     pub(crate) peer: &'a Peer,
     pub(crate) client: IpAddr,
     pub(crate) scheme: &'static str,
@@ -94,7 +96,7 @@ impl Call<'_> {
         let unreadable = |error: MessageError| OlpError::from(&error);
         if path == TOKEN_PATH {
             let request = TokenRequest::parse(content_type, &body, Drafts::Refuse).map_err(unreadable)?;
-            return self.token(&in_force, &caller, &request);
+            return self.token(&in_force, &caller, &request).await;
         }
         // Whoever is nobody in particular has no business with others' tokens.
         if caller.operator().is_none() {
@@ -115,7 +117,7 @@ impl Call<'_> {
         self.scheme == "https" || self.client.is_loopback() || (self.peer.trusted && !is_told)
     }
 
-    fn token(
+    async fn token(
         &self,
         in_force: &InForce,
         caller: &Caller<'_>,
@@ -123,19 +125,27 @@ impl Call<'_> {
     ) -> Result<String, OlpError> {
         let no_host = || OlpError::new(ErrorCode::InvalidResource, "the request names no host");
         let origin = PolicySnapshot::origin(self.scheme, self.target.authority()).ok_or_else(no_host)?;
-        let on_offer = self.policy.licence_on_offer(&origin, request)?;
-        on_offer.may_have(self.policy, caller.operator())?;
         let id = TokenId::parse(&new_id().replace('-', "")).expect("a UUID has 32 hex digits");
-        let claims = on_offer.claims(id, caller.operator(), now_secs());
+        let (licence, claims) = match self.policy.licence_on_offer(&origin, request) {
+            Ok(on_offer) => {
+                on_offer.may_have(self.policy, caller.operator())?;
+                (&*on_offer.licence.id, on_offer.claims(id, caller.operator(), now_secs()))
+            }
+            Err(unknown) => {
+                let document = Published::license(self.shared, self.policy, self.scheme, self.target).await;
+                let document = document.ok_or_else(|| unknown.clone())?;
+                let stated = Stated::find(&origin, request, &document).map_err(|_| unknown)?;
+                ("stated", stated.claims(id, caller.operator(), now_secs()))
+            }
+        };
         let broken = || OlpError::new(ErrorCode::ServerError, "no token can be given just now");
         let issuing = in_force.issuing.as_ref().ok_or_else(broken)?;
         let token = issuing.issue(&claims).map_err(|error| {
-            error!(%error, licence = %on_offer.licence.id, "a token cannot be issued");
+            error!(%error, licence, "a token cannot be issued");
             broken()
         })?;
         if let Caller::Of { id: client, operator } = caller {
-            let licence = &on_offer.licence.id;
-            info!(token = %id, %licence, operator, client, expires = claims.expires, "a licence token was given");
+            info!(token = %id, licence, operator, client, expires = claims.expires, "a licence token was given");
         }
         let expires_in = claims.expires.map(|expires| expires - claims.not_before);
         Ok(TokenResponse { access_token: token, expires_in }.to_json())

@@ -128,14 +128,17 @@ fn value<'f>(fields: &'f [Field], name: &str) -> &'f str {
 }
 
 /// A `map` for each field, the narrowest paths first, as nginx takes the first expression that matches; a field without a value
-/// is not sent.
+/// is not sent. It looks at what was asked for: `$uri` is what index files and rewriting have made of it by then.
 fn nginx(said: &[(String, Vec<Field>)]) -> String {
     let mut out = String::from("# In http { }: what the policy says of each path.\n");
     for (name, _, variable) in FIELDS {
-        out.push_str(&format!("map $uri ${variable} {{\n    default \"\";\n"));
+        out.push_str(&format!("map $request_uri ${variable} {{\n    default \"\";\n"));
         for (pattern, fields) in said.iter().rev() {
             let text = value(fields, name).replace('\\', "\\\\").replace('"', "\\\"");
-            out.push_str(&format!("    \"~{}\" \"{text}\";\n", expression(pattern)));
+            out.push_str(&format!(
+                "    \"~{}\" \"{text}\";\n",
+                expression(pattern, str::to_owned, "(\\?|$)")
+            ));
         }
         out.push_str("}\n");
     }
@@ -146,40 +149,39 @@ fn nginx(said: &[(String, Vec<Field>)]) -> String {
     out
 }
 
-/// Directives in the order of the text, the broadest paths first: each sets or takes away what the ones before have set.
+/// One block for each path, the narrowest first: what is deferred runs in the opposite order when the head is written, so that the
+/// narrowest has the last word.
 fn caddy(said: &[(String, Vec<Field>)]) -> String {
     let mut out = String::from("# In the site's block: what the policy says of each path.\nroute {\n");
-    for (index, (pattern, fields)) in said.iter().enumerate() {
+    for (index, (pattern, fields)) in said.iter().rev().enumerate() {
         let matcher = format!("@byline{}", index + 1);
-        out.push_str(&format!(
-            "    {matcher} path_regexp `{}`\n    header {matcher} {{\n",
-            expression(pattern)
-        ));
+        out.push_str(&format!("\t{matcher} path_regexp `{}`\n", expression(pattern, decoded, "$")));
+        out.push_str(&format!("\theader {matcher} {{\n\t\tdefer\n"));
         for (name, field, _) in FIELDS {
             match value(fields, name) {
-                "" => out.push_str(&format!("        -{field}\n")),
-                text => out.push_str(&format!("        {field} `{text}`\n")),
+                "" => out.push_str(&format!("\t\t-{field}\n")),
+                text => out.push_str(&format!("\t\t{field} `{text}`\n")),
             }
         }
-        out.push_str("    }\n");
+        out.push_str("\t}\n");
     }
     out.push_str("}\n");
     out
 }
 
-/// The regular expression of a pattern, for servers that compare decoded paths.
-fn expression(pattern: &str) -> String {
+/// The regular expression of a pattern: what its literals are to a server, and how what it compares ends.
+fn expression(pattern: &str, literal: fn(&str) -> String, end: &str) -> String {
     let (path, end) = match pattern.strip_suffix('$') {
-        Some(path) => (path, "$"),
+        Some(path) => (path, end),
         None => (pattern, ""),
     };
     let mut out = String::from("^");
-    for (index, literal) in path.split('*').enumerate() {
+    for (index, part) in path.split('*').enumerate() {
         if index > 0 {
             out.push_str(".*");
         }
-        for letter in decoded(literal).chars() {
-            if !letter.is_alphanumeric() && !matches!(letter, '/' | '-' | '_') {
+        for letter in literal(part).chars() {
+            if !letter.is_alphanumeric() && !matches!(letter, '/' | '-' | '_' | '%') {
                 out.push('\\');
             }
             out.push(letter);
@@ -188,6 +190,7 @@ fn expression(pattern: &str) -> String {
     out + end
 }
 
+/// A literal as it is to servers that compare decoded paths.
 fn decoded(literal: &str) -> String {
     let bytes = literal.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);

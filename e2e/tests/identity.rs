@@ -164,3 +164,29 @@ fn a_broken_proxy_protocol_header_ends_the_connection() {
     assert!(origin.untouched());
     assert_eq!(ask(byline.listen, get("/", "")).status, 200);
 }
+
+#[test]
+fn an_agent_with_a_browsers_user_agent_is_known_by_its_signature_agent() {
+    const BROWSER: &str =
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36\r\n";
+    let origin = site();
+    let policy = format!(
+        "{SHOP}\n[[crawler]]\ntoken = \"BrowsingAgent\"\noperator = \"rich-labs\"\npurpose = \"agent\"\n\
+         agents = [\"https://agent.example\"]\n"
+    );
+    let byline = configured(config::site(&origin.url(), POLICY)).policy(&policy).start();
+    let ask = |more: &str| byline.ask(get("/free", &format!("{BROWSER}{more}"))).status;
+    assert_eq!(ask(""), 200);
+    assert_eq!(ask("Signature-Agent: \"https://other.example\"\r\n"), 200);
+    assert_eq!(byline.records().len(), 0, "a person with a browser");
+    assert_eq!(ask("Signature-Agent: \"https://agent.example\"\r\n"), 200);
+    let record = byline.records().pop().expect("a record");
+    assert_eq!(
+        (record["crawler"].as_str(), record["assurance"].as_str()),
+        (Some("BrowsingAgent"), Some("claimed"))
+    );
+    // A search engine's crawler stays one, whatever it signs with.
+    let crawler = "User-Agent: Googlebot/2.1\r\nSignature-Agent: \"https://agent.example\"\r\n";
+    assert_eq!(byline.ask(get("/free", crawler)).status, 200);
+    assert_eq!(byline.records().len(), 1);
+}

@@ -247,6 +247,37 @@ mod tests {
     }
 
     #[test]
+    fn agents_are_recognised_by_where_their_keys_are() {
+        let directory = Directory::default();
+        let found = |value: &str| directory.recognise_agent(value.as_bytes()).map(|row| &*row.token);
+        for value in [
+            "\"https://chatgpt.com\"",
+            " \"HTTPS://ChatGPT.com:443/\"",
+            "sig1=\"https://chatgpt.com\"",
+            "a=\"https://other.example\", sig1=\"https://chatgpt.com/.well-known/http-message-signatures-directory\"",
+            "sig1=\"https://chatgpt.com\";type=directory",
+        ] {
+            assert_eq!(found(value), Some("ChatGPT Agent"), "{value}");
+        }
+        for value in [
+            "",
+            "chatgpt.com",
+            "\"http://chatgpt.com\"",
+            "\"https://chatgpt.com.evil.example\"",
+            "\"https://chatgpt.com/other\"",
+            "\"https://chatgpt.com@evil.example\"",
+            "sig1=(\"https://chatgpt.com\")",
+            "sig1=\"https://chatgpt.com\", sig1=\"https://other.example\"",
+        ] {
+            assert_eq!(found(value), None, "{value}");
+        }
+        let long = format!("\"https://chatgpt.com\"{}", " ".repeat(10_000));
+        assert_eq!(found(&long), None);
+        let agents = directory.agents();
+        assert!(agents.iter().any(|agent| agent.url.as_str().starts_with("https://chatgpt.com/")));
+    }
+
+    #[test]
     fn crawlers_are_recognised_by_what_they_send() {
         for (user_agent, token) in [
             ("GPTBot", "GPTBot"),

@@ -142,9 +142,9 @@ fn ai_crawler<'a>(policy: &'a PolicySnapshot, headers: &HeaderMap) -> Option<&'a
         Err(_) => String::from_utf8_lossy(user_agent.as_bytes()),
     });
     match user_agent.and_then(|text| policy.directory().recognise(&text)) {
-        Some(row) if row.class == Class::Ai => Some(row),
+        Some(row) => Some(row).filter(|row| row.class == Class::Ai),
         // Some agents have a browser's user agent, and say who they are where they sign.
-        _ => policy.directory().recognise_agent(headers.get(SIGNATURE_AGENT)?.as_bytes()),
+        None => policy.directory().recognise_agent(headers.get(SIGNATURE_AGENT)?.as_bytes()),
     }
 }
 

@@ -292,16 +292,21 @@ impl Payments {
 
     /// A record is durable: if a payment was settled for it, that one has bought something.
     pub(crate) fn delivered<S: Deref<Target = str>>(&self, record: &UsageRecord<S>) {
-        let (Some(authorisation), Some(_)) = (&record.authorisation, &record.settlement) else { return };
+        let (Some(authorisation), Some(settlement)) = (&record.authorisation, &record.settlement) else {
+            return;
+        };
         let Ok(key) = authorisation.parse::<SpendKey>() else { return };
-        if let Some(payment) = self.known().payments.get_mut(&key.digest) {
+        self.known().change(&key.digest, |payment| {
+            // The entry that says so may not have found room: this one says it as well.
+            payment.state = State::Settled;
+            payment.settlement.get_or_insert_with(|| Arc::from(&**settlement));
             payment.deliveries = payment.deliveries.saturating_add(1);
             payment.complete |= record.outcome == Outcome::Complete;
             payment.recorded |= record.amount_nano > 0;
             if payment.recorded {
                 payment.fetch = None;
             }
-        }
+        });
     }
 
     /// Appends what is durable of them.
@@ -415,12 +420,13 @@ impl Known {
     }
 
     fn forget(&mut self, now: i64) {
-        while let Some((until, key)) = self.order.first().copied()
-            && until <= now
-        {
-            if self.payments.get(&key).is_some_and(|payment| payment.busy) {
-                return; // whoever has it gives it back soon
-            }
+        let over = self.order.range(..=(now, [u8::MAX; 32]));
+        // Who has one gives it back soon; and what was paid and is in no record yet is never forgotten.
+        let is_kept = |key: &[u8; 32]| {
+            self.payments.get(key).is_some_and(|payment| payment.busy || payment.fetch.is_some())
+        };
+        let over: Vec<_> = over.filter(|(_, key)| !is_kept(key)).copied().collect();
+        for (until, key) in over {
             self.remove(&key);
             self.order.remove(&(until, key));
         }

@@ -133,7 +133,7 @@ impl<'a> Case<'a> {
             };
         };
         let affordable = match held {
-            _ if is_prepaid => true,
+            None if is_prepaid => true,
             Some(held) => agreed.nano <= held.nano,
             None => account.is_some() && self.standing.affords(self.crawler.operator(), agreed),
         };

@@ -110,7 +110,7 @@ pub fn release(
     let quote = charge.as_ref().map(|charge| Quote::of_response(charge, head.content_length));
     // A rule that only observes had nothing put aside for it.
     let held =
-        if rule.is_enforced() { Some(grant.ceiling.unwrap_or(Money::zero(policy.currency))) } else { None };
+        rule.is_enforced().then(|| grant.ceiling.or(grant.prepaid).unwrap_or(Money::zero(policy.currency)));
     match case.judge(rule, quote, held) {
         Ok(agreed) => {
             terms.charge = charge;

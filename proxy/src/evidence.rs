@@ -11,7 +11,7 @@
 
 mod agents;
 pub(crate) mod document;
-mod generations;
+pub(crate) mod generations;
 pub(crate) mod key_directory;
 mod lists;
 pub(crate) mod reverse_dns;

@@ -6,7 +6,6 @@
 //!
 //! Whether the origin itself says something else than the policy is counted ([`count_drift`]), and changes nothing.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +26,7 @@ use tracing::warn;
 
 use crate::body::{Body, OriginBody, RequestBody};
 use crate::error::FetchError;
+use crate::evidence::generations::Generations;
 use crate::fetch;
 use crate::headers::{self, Target};
 use crate::peer::Peer;
@@ -38,7 +38,7 @@ use crate::worker::Worker;
 const ROBOTS_BYTES_MAX: usize = 512_000;
 /// The time that an origin may take for the body of its robots.txt.
 const ROBOTS_TIME_MAX: Duration = Duration::from_secs(10);
-/// Answers that are kept; with more hosts or texts than that they are worked out again.
+/// Answers that are kept; with more hosts or texts than that, those that nobody asks for are worked out again.
 const KEPT_MAX: usize = 64;
 /// How long copies of our own documents may be kept: a policy is live.
 const MAX_AGE: &str = "public, max-age=3600";
@@ -47,11 +47,22 @@ const MAX_AGE: &str = "public, max-age=3600";
 #[derive(Default)]
 pub(crate) struct Signals(Mutex<Kept>);
 
-#[derive(Default)]
 struct Kept {
     policy: Option<Arc<str>>,
-    documents: HashMap<(SiteOrigin, Switches), Arc<Documents>>,
-    robots: HashMap<(SiteOrigin, Switches, String), Arc<Robots>>,
+    documents: Generations<(SiteOrigin, Switches), Arc<Documents>>,
+    robots: Generations<(SiteOrigin, Switches, String), Arc<Robots>>,
+}
+
+impl Kept {
+    fn of(policy: Option<Arc<str>>) -> Kept {
+        Kept { policy, documents: Generations::new(KEPT_MAX), robots: Generations::new(KEPT_MAX) }
+    }
+}
+
+impl Default for Kept {
+    fn default() -> Kept {
+        Kept::of(None)
+    }
 }
 
 struct Documents {
@@ -231,7 +242,7 @@ impl Published {
 
     async fn augmented(&self, shared: &Shared, own: Bytes) -> Result<Arc<Robots>, FetchError> {
         let key = (self.site.clone(), self.switches, publish::digest(&own));
-        if let Some(robots) = self.kept(shared, |kept| kept.robots.get(&key).cloned()) {
+        if let Some(robots) = self.kept(shared, |kept| kept.robots.get(&key)) {
             return Ok(robots);
         }
         let (policy, site, switches) = (Arc::clone(&self.policy), self.site.clone(), self.switches);
@@ -251,9 +262,6 @@ impl Published {
         });
         let robots = Arc::new(worked_out.await.map_err(|_| FetchError::Internal)?);
         self.kept(shared, |kept| {
-            if kept.robots.len() >= KEPT_MAX {
-                kept.robots.clear();
-            }
             kept.robots.insert(key, Arc::clone(&robots));
         });
         Ok(robots)
@@ -276,23 +284,20 @@ impl Published {
         });
         let documents = Arc::new(worked_out.await.map_err(|_| FetchError::Internal)?);
         self.kept(shared, |kept| {
-            if kept.documents.len() >= KEPT_MAX {
-                kept.documents.clear();
-            }
             kept.documents.insert((self.site.clone(), self.switches), Arc::clone(&documents));
         });
         Ok(documents)
     }
 
     fn kept_documents(&self, shared: &Shared) -> Option<Arc<Documents>> {
-        self.kept(shared, |kept| kept.documents.get(&(self.site.clone(), self.switches)).cloned())
+        self.kept(shared, |kept| kept.documents.get(&(self.site.clone(), self.switches)))
     }
 
     /// What is kept of this policy; of another one nothing is.
     fn kept<T>(&self, shared: &Shared, look: impl FnOnce(&mut Kept) -> T) -> T {
         let mut kept = lock(&shared.signals.0);
         if kept.policy.as_ref() != Some(self.policy.digest()) {
-            *kept = Kept { policy: Some(Arc::clone(self.policy.digest())), ..Kept::default() };
+            *kept = Kept::of(Some(Arc::clone(self.policy.digest())));
         }
         look(&mut kept)
     }

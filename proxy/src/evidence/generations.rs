@@ -8,18 +8,18 @@ use std::mem;
 ///
 /// When the young half is full it becomes the old one, and what was old is dropped. What is read moves back to the young
 /// half, so that addresses in use stay.
-pub(super) struct Generations<K, V> {
+pub(crate) struct Generations<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     half: usize,
 }
 
 impl<K: Eq + Hash, V: Clone> Generations<K, V> {
-    pub(super) fn new(max: usize) -> Generations<K, V> {
+    pub(crate) fn new(max: usize) -> Generations<K, V> {
         Generations { young: HashMap::new(), old: HashMap::new(), half: (max / 2).max(1) }
     }
 
-    pub(super) fn get(&mut self, key: &K) -> Option<V> {
+    pub(crate) fn get(&mut self, key: &K) -> Option<V> {
         if let Some(value) = self.young.get(key) {
             return Some(value.clone());
         }
@@ -28,7 +28,7 @@ impl<K: Eq + Hash, V: Clone> Generations<K, V> {
         Some(value)
     }
 
-    pub(super) fn insert(&mut self, key: K, value: V) {
+    pub(crate) fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.half && !self.young.contains_key(&key) {
             self.old = mem::take(&mut self.young);
         }

@@ -101,14 +101,15 @@ impl Signature {
         let key = SpendKey { digest: verified.replay.digest, until: verified.replay.until };
         let spending = match derived.spend(key, now_micros() / 1_000_000) {
             Ok(spending) => Some(spending),
-            Err(SpendError::Spent | SpendError::InUse) => {
-                if offer == Ok(Offer::None) {
-                    if let Evidence::Signed { may_pay, .. } = &mut evidence {
-                        *may_pay = false;
-                    }
-                } else {
-                    offer = Err(OfferError::Replayed);
+            // Without a price nothing may come to be sold at all: what would be is refused for want of a name.
+            Err(_) if offer == Ok(Offer::None) => {
+                if let Evidence::Signed { may_pay, .. } = &mut evidence {
+                    *may_pay = false;
                 }
+                None
+            }
+            Err(SpendError::Spent | SpendError::InUse) => {
+                offer = Err(OfferError::Replayed);
                 None
             }
             Err(error @ SpendError::Full) => {

@@ -88,10 +88,28 @@ type Name = [u8; 32];
 
 /// What is known of a token for some works.
 struct Known {
-    /// A URL, or a pattern of URLs; none if it is so for all.
-    works: Option<String>,
+    /// None if it is so for all.
+    works: Option<Works>,
     said: Arc<IntrospectResponse>,
     until: Instant,
+}
+
+/// What an answer is about.
+#[derive(PartialEq, Eq)]
+enum Works {
+    /// This URL alone, which was asked about: as a pattern it would be the beginning of many others.
+    Url(String),
+    /// All that a pattern of the server's covers.
+    Pattern(String),
+}
+
+impl Works {
+    fn has(&self, url: &str) -> bool {
+        match self {
+            Works::Url(one) => one == url,
+            Works::Pattern(pattern) => covers_url(pattern, url),
+        }
+    }
 }
 
 /// A question about a token.
@@ -129,12 +147,7 @@ impl Remote {
         let mut is_good = false;
         if let Some(known) = state.known.get(token) {
             let holds = |known: &&Known| now < known.until;
-            let about = |known: &&Known| {
-                known
-                    .works
-                    .as_deref()
-                    .is_none_or(|works| works == question.url || covers_url(works, question.url))
-            };
+            let about = |known: &&Known| known.works.as_ref().is_none_or(|works| works.has(question.url));
             if let Some(known) = known.iter().filter(holds).find(about) {
                 return Begun::Known(Some(Arc::clone(&known.said)));
             }
@@ -164,7 +177,10 @@ impl Remote {
                 Ok(said) => Some(remote.keep(token, url, said)),
                 Err(error) => {
                     warn!(%server, error = &error as &dyn Error, "the licence server says nothing of a token");
-                    lock(&remote.state).left_alone_until = Some(Instant::now() + LEFT_ALONE);
+                    // What it will not say of one token says nothing about the next.
+                    if !matches!(&error, RemoteError::Status(status) if status.is_client_error()) {
+                        lock(&remote.state).left_alone_until = Some(Instant::now() + LEFT_ALONE);
+                    }
                     None
                 }
             };
@@ -184,9 +200,10 @@ impl Remote {
                     let now = u64::try_from(now_micros() / 1_000_000).unwrap_or(0);
                     Duration::from_secs(expires.saturating_sub(now))
                 });
-                // Of a resource that is more than the work that was asked about, the same is known.
-                let is_more = covers_url(&active.resource, &url);
-                let works = if is_more { active.resource.clone() } else { url };
+                // Of a resource that is more than the work that was asked about, the same is known. One that is the question again
+                // is no more than that.
+                let is_more = active.resource != url && covers_url(&active.resource, &url);
+                let works = if is_more { Works::Pattern(active.resource.clone()) } else { Works::Url(url) };
                 (Some(works), left.map_or(self.believed, |left| left.min(self.believed)))
             }
         };

@@ -139,7 +139,7 @@ impl Payment {
                 let version = presented.version();
                 x402(open, &offered, &presented, verified).map_err(|no| no.by(version))
             }
-            Ok(None) => mpp_credential(open, &offered, headers),
+            Ok(None) => mpp_credential(open, &offered, headers, verified),
         };
         let payment = payment.map_err(|no| answer::refused(open, &offered.fixed, no))?;
         match &payment {
@@ -327,7 +327,12 @@ fn no_of_take(error: TakeError) -> No {
 }
 
 /// A credential of the `Payment` scheme: a challenge of ours that comes back promises its price.
-fn mpp_credential(open: &OpenFetch, offered: &Offered, headers: &HeaderMap) -> Result<Payment, No> {
+fn mpp_credential(
+    open: &OpenFetch,
+    offered: &Offered,
+    headers: &HeaderMap,
+    signature: Option<&Verified>,
+) -> Result<Payment, No> {
     let no = |problem: Problem, detail: &str| {
         let kind = match problem.status() {
             400 => RefusalKind::BadPayment,
@@ -340,6 +345,14 @@ fn mpp_credential(open: &OpenFetch, offered: &Offered, headers: &HeaderMap) -> R
     let Some(credential) = credential.map_err(|error| no(error.problem(), &error.to_string()))? else {
         return Ok(Payment::None);
     };
+    // Where only the signature says whom to bill, it must say for what: with another credential it would buy again.
+    let is_signed_for = |signature: &Verified| {
+        let fields = [AUTHORIZATION, PAYMENT_AUTHORIZATION];
+        fields.iter().filter(|name| headers.contains_key(*name)).all(|name| signature.covers(name.as_str()))
+    };
+    if open.is_spending() && !signature.is_some_and(is_signed_for) {
+        return Err(no(Problem::VerificationFailed, "The signature does not cover the credential."));
+    }
     if offered.mpp.is_empty() {
         return Err(no(Problem::MethodUnsupported, "This work is not sold by the Payment scheme."));
     }

@@ -338,6 +338,19 @@ impl Order {
                 response.network = answer::network_of(&self.payment).to_owned();
                 Outcome::Settled { settlement: format!("x402 {network} {UNNAMED}"), response }
             }
+            // A transaction was sent, or it went wrong in a way that does not say whether one was.
+            Err(NotSettled::Refused { reason })
+                if !answer.transaction.is_empty()
+                    || ErrorReason::parse(&reason) == Some(ErrorReason::UnexpectedSettleError) =>
+            {
+                warn!(
+                    reason,
+                    payer = self.record.payer,
+                    nonce = self.record.nonce,
+                    "a settlement is in doubt"
+                );
+                Outcome::Unknown
+            }
             Err(NotSettled::Refused { reason }) => {
                 Outcome::Failed { reason: plain(Some(&reason), ErrorReason::UnexpectedSettleError.as_str()) }
             }

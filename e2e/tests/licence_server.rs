@@ -116,6 +116,22 @@ fn its_word_counts_and_is_asked_for_once() {
 }
 
 #[test]
+fn what_it_says_of_one_url_is_not_so_for_those_that_begin_alike() {
+    let (site, server) = (site(), Server::saying(""));
+    let byline = serve(&site, &server.origin.url(), "");
+    let about = |url: &str| server.says(json(&ACTIVE.replace("/*", url)));
+    about("/licensed/");
+    assert_eq!(licensed(&byline, "/licensed/", "opaque.token").status, 200);
+    about("/licensed/1");
+    assert_eq!(licensed(&byline, "/licensed/1", "opaque.token").status, 200);
+    assert_eq!(server.asked(), 2);
+    assert_eq!(licensed(&byline, "/licensed/10", "opaque.token").status, 200);
+    assert_eq!(server.asked(), 3, "it was asked about each");
+    assert_eq!(licensed(&byline, "/licensed/1", "opaque.token").status, 200);
+    assert_eq!(server.asked(), 3);
+}
+
+#[test]
 fn each_of_its_answers_has_ours() {
     let (site, server) = (site(), Server::saying(""));
     let byline = serve(&site, &server.origin.url(), "");

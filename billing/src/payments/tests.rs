@@ -273,3 +273,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_record_of_a_settled_payment_says_that_it_is_settled() {
+    let derived = Derived::new("//example.org/ledger");
+    let payments = derived.payments();
+    let taken = payments.take(claim(1), NOW).expect("it is new");
+    derived.observe(0, &entry(1, PaymentState::Settling).encode());
+    // The entry that says `settled` found no room; the fetch's had its place before.
+    derived.observe(1, &delivered(1, Outcome::Complete, false).encode());
+    drop(taken);
+    assert_eq!(error(payments, claim(1)), Some(TakeError::Used));
+    assert!(!payments.is_unknown(&key(1).digest));
+}
+
+#[test]
+fn what_was_paid_and_is_in_no_record_is_not_forgotten() {
+    let payments = Arc::<Payments>::default();
+    payments.seen(&entry(1, PaymentState::Settling));
+    payments.seen(&entry(1, PaymentState::Settled));
+    payments.seen(&entry(2, PaymentState::Settling));
+    payments.seen(&entry(2, PaymentState::Settled));
+    payments.delivered(&delivered(2, Outcome::Complete, false));
+    let later = NOW + 10 * 86_400;
+    drop(payments.take(Claim { key: SpendKey { until: later + 60, ..key(3) }, ..claim(3) }, later));
+    let owed: Vec<_> = payments.unrecorded().into_iter().map(|record| record.id).collect();
+    assert_eq!(owed, ["fetch 1"]);
+    assert!(payments.is_known(&key(1).digest) && !payments.is_known(&key(2).digest));
+}

@@ -162,7 +162,12 @@ async fn follow(url: &str, tls: &TlsConnector, terms: &Terms<'_>) -> Result<Docu
             parts.path_and_query = Some(path);
             Uri::from_parts(parts).map_err(|_| DocumentError::Redirect("to nowhere"))?
         } else {
-            target_of(location, terms.reach)?
+            let next = target_of(location, terms.reach)?;
+            // From elsewhere nobody leads us to what listens on this machine.
+            if next.scheme() != Some(&Scheme::HTTPS) && target.scheme() == Some(&Scheme::HTTPS) {
+                return Err(DocumentError::NotHttps(next.to_string()));
+            }
+            next
         };
     }
     Err(DocumentError::Redirect("too often"))

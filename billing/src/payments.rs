@@ -192,6 +192,8 @@ impl Payment {
     fn good_until(&self) -> i64 {
         match self.state {
             State::Settling => self.until.saturating_add(UNKNOWN_SECS),
+            // Who has paid and not got it may come back when whatever kept us from delivering is over.
+            State::Settled if !self.complete => self.until.saturating_add(UNKNOWN_SECS),
             State::New | State::Settled => self.until,
         }
     }
@@ -385,7 +387,7 @@ impl Payment {
             (State::Settled, None) | (State::Settling, _) => return Ok(Before::Unknown),
         };
         let is_named = self.identifier.is_some() && self.identifier == claim.identifier;
-        if now >= self.until || self.deliveries >= DELIVERIES_MAX || (self.complete && !is_named) {
+        if now >= self.good_until() || self.deliveries >= DELIVERIES_MAX || (self.complete && !is_named) {
             return Err(TakeError::Used);
         }
         Ok(Before::Settled { settlement: Arc::clone(settlement), recorded: self.recorded })

@@ -166,7 +166,6 @@ pub(crate) fn start_with(
     // Of those that there really are: the system may give fewer descriptors than were configured for.
     let per_client =
         limits.connections_per_client.unwrap_or_else(|| config::share(connections.available_permits()));
-    let client_tls = upstream::client_tls()?;
     let shared = Arc::new(Shared {
         identity: Identity::start(
             IdentityOptions::new(&config.identity, &config.state),

@@ -182,12 +182,17 @@ async fn verify(agents: &Agents, row: &CrawlerRow, received: &Received<'_>, now:
     let settings = Settings::default();
     let claims = read_claims(&request, now, &settings);
     let keys = RowKeys { agents, row };
-    for source in claims.sources() {
-        if row.verification.has_agent(source) && agents.directory(source).is_none() {
-            agents.ask(source).await;
+    let mut outcome = claims.verify(&request, &keys, now, &settings);
+    // Keys that were never had, or not lately.
+    if matches!(outcome, Outcome::Unverified { reason: Unverified::NoKeys(_), .. }) {
+        for source in claims.sources() {
+            if row.verification.has_agent(source) && agents.directory(source).is_none() {
+                agents.ask(source).await;
+            }
         }
+        outcome = claims.verify(&request, &keys, now, &settings);
     }
-    match claims.verify(&request, &keys, now, &settings) {
+    match outcome {
         // A key that the agent has published since.
         Outcome::Unverified { reason: Unverified::Key(KeyAbsent::Unknown), label } => {
             let has_label = |claim: &&Claim| claim.label() == label;

@@ -159,7 +159,7 @@ pub enum IssueError {
 /// What a token is shown for.
 #[derive(Clone, Copy, Debug)]
 pub struct Presentation<'a> {
-    /// Who shows it, as identity evidence says; not as the request claims.
+    /// Who shows it, as the crawler's row says; a licence is no identity, so where money moves the evidence must say it too.
     pub operator: &'a str,
     /// The work's canonical URL.
     pub url: &'a str,

@@ -11,7 +11,6 @@
 
 mod agents;
 pub(crate) mod document;
-pub(crate) mod generations;
 pub(crate) mod key_directory;
 mod lists;
 pub(crate) mod reverse_dns;

@@ -15,6 +15,7 @@ mod evidence;
 mod fetch;
 mod flow;
 mod frames;
+mod generations;
 mod handover;
 mod headers;
 mod hold;

@@ -26,8 +26,8 @@ use tracing::warn;
 
 use crate::body::{Body, OriginBody, RequestBody};
 use crate::error::FetchError;
-use crate::evidence::generations::Generations;
 use crate::fetch;
+use crate::generations::Generations;
 use crate::headers::{self, Target};
 use crate::peer::Peer;
 use crate::shared::{Shared, lock};

@@ -24,8 +24,8 @@ use policy::{CrawlerRow, ReverseDnsAnswer, Verification};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
-use super::generations::Generations;
 use super::{Counters, IdentityOptions, count, jitter};
+use crate::generations::Generations;
 use crate::shared::lock;
 
 /// Lookups under way at a time.

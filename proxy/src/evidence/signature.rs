@@ -21,8 +21,8 @@ use policy::{CrawlerRow, Evidence, Offer, OfferError};
 use tracing::debug;
 
 use super::agents::Agents;
-use super::generations::Generations;
 use crate::error::FetchError;
+use crate::generations::Generations;
 use crate::shared::{Shared, now_micros};
 
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");

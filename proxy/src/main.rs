@@ -10,6 +10,7 @@ mod close;
 mod closer;
 mod config;
 mod demo;
+mod dial;
 mod error;
 mod evidence;
 mod fetch;

@@ -22,13 +22,12 @@ use policy::protocol::olp::{
     Client, ErrorCode, INTROSPECT_PATH, IntrospectRequest, IntrospectResponse, MessageError, OlpError,
 };
 use policy::protocol::rsl::covers_url;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tracing::warn;
 
 use super::rates::Rates;
+use crate::dial;
 use crate::shared::{lock, now_micros};
 
 /// Bytes of an answer.
@@ -246,22 +245,11 @@ impl Remote {
         }
         let request = request.body(Full::new(Bytes::from(form))).map_err(|_| no_url())?;
 
-        let is_https = uri.scheme_str() == Some("https");
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let port = authority.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port)).await.map_err(RemoteError::Connect)?;
-        stream.set_nodelay(true).map_err(RemoteError::Connect)?;
-        let response = if is_https {
-            let name = ServerName::try_from(host.to_owned()).map_err(|_| no_url())?;
-            let stream = self.tls.connect(name, stream).await.map_err(RemoteError::Connect)?;
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::task::spawn_local(connection);
-            sender.send_request(request).await?
-        } else {
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::task::spawn_local(connection);
-            sender.send_request(request).await?
-        };
+        let tls = (uri.scheme_str() == Some("https")).then_some(&self.tls);
+        let stream = dial::connect(authority, tls).await.map_err(RemoteError::Connect)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::task::spawn_local(connection);
+        let response = sender.send_request(request).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
         let body = body.collect().await.map_err(RemoteError::Body)?.to_bytes();

@@ -4,7 +4,7 @@
 //! would know what became of it; beside what a chain takes, a handshake is little.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use policy::protocol::x402::facilitator::{self as protocol, Supported, VerifyResponse};
 use policy::protocol::x402::message::SettlementResponse;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
-use crate::resolve::Name;
+use crate::dial;
 
 /// Questions under way at once; more wait, within their time.
 const QUESTIONS_MAX: usize = 256;
@@ -64,7 +61,7 @@ impl FacilitatorUrl {
                 "a facilitator's URL has neither a user nor a query; write `authorization`".to_owned()
             );
         }
-        let host = host_of(&authority);
+        let host = dial::host_of(&authority);
         let is_here =
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         if *scheme != Scheme::HTTPS && !(*scheme == Scheme::HTTP && is_here) {
@@ -73,10 +70,6 @@ impl FacilitatorUrl {
         let prefix = uri.path().trim_end_matches('/').to_owned();
         Ok(FacilitatorUrl { https: *scheme == Scheme::HTTPS, authority, prefix })
     }
-}
-
-fn host_of(authority: &Authority) -> &str {
-    authority.host().trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Why a question has no answer.
@@ -144,31 +137,18 @@ impl Facilitator {
         let _one = tokio::time::timeout_at(deadline, self.questions.acquire())
             .await
             .map_err(|_| not_asked(late()))?;
-        let connecting = tokio::time::timeout_at(connect_by, self.connect());
+        let connecting = tokio::time::timeout_at(
+            connect_by,
+            dial::connect(&self.settings.url.authority, self.tls.as_ref()),
+        );
         let stream = connecting.await.map_err(|_| not_asked(late()))?.map_err(not_asked)?;
         let asking = tokio::time::timeout_at(deadline, self.exchange(stream, method, path, body));
         asking.await.unwrap_or_else(|_| Err(FacilitatorError::Unknown("it took too long".to_owned())))
     }
 
-    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
-        let authority = &self.settings.url.authority;
-        let port = authority.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
-        let host = host_of(authority);
-        let addresses = match host.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, port)],
-            // Not by the runtime's own threads: a stop would wait for a name server that is silent.
-            Err(_) => Name::new(host, port).addresses().await?,
-        };
-        let stream = TcpStream::connect(&addresses[..]).await?;
-        stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        Ok(Box::new(tls.connect(name, stream).await?))
-    }
-
     async fn exchange<T: serde::de::DeserializeOwned>(
         &self,
-        stream: Box<dyn Stream>,
+        stream: Box<dyn dial::Stream>,
         method: Method,
         path: &str,
         body: Bytes,
@@ -214,9 +194,6 @@ fn is_refusal(status: StatusCode) -> bool {
             | StatusCode::UNPROCESSABLE_ENTITY
     )
 }
-
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 fn json(request: &protocol::Request) -> Bytes {
     serde_json::to_vec(request).expect("the keys of a request are texts").into()

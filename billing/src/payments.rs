@@ -23,7 +23,6 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Outcome, PaymentRecord, PaymentState, UsageRecord};
-use ring::digest::{SHA256, digest};
 
 use crate::derived::{BROKEN, Reader, Writer};
 use crate::spent::SpendKey;
@@ -63,7 +62,7 @@ pub struct Identifier {
 
 /// What a payment is for: SHA-256 over method and canonical URL.
 pub fn purpose(method: &str, url: &str) -> [u8; 32] {
-    hash(&[method, " ", url].concat())
+    policy::sha256([method, " ", url].concat().as_bytes())
 }
 
 /// Why a payment is not taken.
@@ -433,13 +432,6 @@ impl Known {
             self.order.remove(&(until, key));
         }
     }
-}
-
-/// SHA-256 of a text.
-pub fn hash(text: &str) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
-    out
 }
 
 /// 64 hex digits of 32 bytes.

@@ -155,7 +155,8 @@ pub(crate) fn generate(directory: &Path) -> Result<KeyFile, KeyFileError> {
     read(&path)
 }
 
-fn write_new(directory: &Path, path: &Path, text: &[u8]) -> std::io::Result<()> {
+/// Writes a file that nobody but its owner can read: whole or not at all, and never over one that is there.
+pub(crate) fn write_new(directory: &Path, path: &Path, text: &[u8]) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     // Made with mode 0600.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use billing::payments::hash;
 use http::Method;
 use http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use policy::payment::{FixedPrice, MppWay, Offered, body_members};
@@ -131,6 +130,6 @@ pub(super) fn mpp_request(price: Money, way: &MppWay) -> Option<Value> {
 
 /// What a challenge is for: a credential buys nothing else with it.
 pub(super) fn mpp_for(method: &Method, url: &str) -> String {
-    let digest = hash(&format!("{method} {url}"));
+    let digest = policy::sha256(format!("{method} {url}").as_bytes());
     digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }

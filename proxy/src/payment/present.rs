@@ -1,6 +1,6 @@
 //! The payment that a request carries: read, checked against what is offered for this very work, and taken for this fetch alone.
 
-use billing::payments::{Before, Claim, Identifier, TakeError, Taken, hash, purpose};
+use billing::payments::{Before, Claim, Identifier, TakeError, Taken, purpose};
 use billing::spent::{SpendError, SpendKey, Spending};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use policy::payment::Offered;
@@ -309,7 +309,8 @@ fn claim(open: &OpenFetch, presented: &Presented, payment: &ExactPayment) -> Cla
 
 /// What the ledger remembers an authorization by.
 fn key_digest(key: &ReservationKey) -> [u8; 32] {
-    hash(&format!("x402 {} {} {} {}", key.network, key.asset, key.from, String::from(key.nonce)))
+    let name = format!("x402 {} {} {} {}", key.network, key.asset, key.from, String::from(key.nonce));
+    policy::sha256(name.as_bytes())
 }
 
 fn no_of_take(error: TakeError) -> No {
@@ -376,7 +377,7 @@ fn mpp_credential(
         ));
     }
     let until = i64::try_from(verified.expires_secs).unwrap_or(i64::MAX);
-    let key = SpendKey { until, digest: hash(&format!("mpp {}", verified.id)) };
+    let key = SpendKey { until, digest: policy::sha256(format!("mpp {}", verified.id).as_bytes()) };
     let spending = shared.derived.spend(key, now).map_err(|error| match error {
         SpendError::Spent => no(Problem::InvalidChallenge, "This challenge was used before."),
         SpendError::InUse => No::pending(BUSY_SECS, "Another request with this credential is under way."),

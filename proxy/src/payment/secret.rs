@@ -1,12 +1,12 @@
 //! The secret that challenges of the `Payment` scheme are bound with: made at the first start, kept in the state directory.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Context as _;
 use policy::protocol::mpp::challenge::{Challenger, SECRET_BYTES_MIN};
+
+use crate::keys;
 
 /// In the state directory; nobody else can read it.
 const FILE: &str = "payment-secret";
@@ -26,29 +26,20 @@ pub(crate) fn challenger(state: &Path) -> anyhow::Result<Challenger> {
         .with_context(|| format!("{}: a secret has {SECRET_BYTES_MIN} bytes at least", path.display()))
 }
 
-/// Whole or not at all: written beside its place, synced, and moved there unless somebody else was first.
 fn make(state: &Path, path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::create_dir_all(state).with_context(|| state.display().to_string())?;
     let mut secret = vec![0; BYTES];
     rustls::crypto::ring::default_provider()
         .secure_random
         .fill(&mut secret)
         .ok()
         .context("the system has no random bytes")?;
-    let beside = state.join(format!("{FILE}.{}", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&secret)?;
-        file.sync_all()?;
-        let linked = std::fs::hard_link(&beside, path);
-        std::fs::remove_file(&beside)?;
-        match linked {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => File::open(state)?.sync_all(),
+    match keys::write_new(state, path, &secret) {
+        // Somebody else was first: that one counts.
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| path.display().to_string());
         }
-    };
-    write().with_context(|| path.display().to_string())?;
+        _ => {}
+    }
     std::fs::read(path).with_context(|| path.display().to_string())
 }
 

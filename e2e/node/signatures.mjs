@@ -1,5 +1,5 @@
 // Signs and verifies with `http-message-sig` and `web-bot-auth`: a JSON object a line in, one a line out. What goes in and
-// out is what ../python/signatures.py has, and `library`.
+// out is what ../python/signatures.py has, and `implementation`.
 
 import { createInterface } from "node:readline";
 import { webcrypto } from "node:crypto";
@@ -62,7 +62,7 @@ async function sign(asked) {
   const { privateKey, publicKey } = await newPair(asked.algorithm);
   const jwk = required(await crypto.subtle.exportKey("jwk", publicKey));
   const keyid = await thumbprint(jwk);
-  if (asked.library === "web-bot-auth") {
+  if (asked.implementation === "web-bot-auth") {
     const secret = { ...(await crypto.subtle.exportKey("jwk", privateKey)), kid: keyid };
     const made = await bot.signatureHeaders(plain(asked), await signerFromJWK(secret), {
       created: new Date(asked.created * 1000),
@@ -87,7 +87,7 @@ async function sign(asked) {
 }
 
 async function verify(asked) {
-  if (asked.library === "web-bot-auth") {
+  if (asked.implementation === "web-bot-auth") {
     await bot.verify(plain(asked), await verifierFromJWK({ ...asked.jwk, kid: "ours" }));
     return { ok: true };
   }

@@ -191,7 +191,7 @@ impl Made {
     fn question(&self, what: &str, library: Library, more: &[(&str, Value)]) -> Value {
         let mut question = json!({
             "do": what, "method": self.method, "url": self.url(), "headers": self.fields, "tag": TAG,
-            "library": if library == Library::WebBotAuth { "web-bot-auth" } else { "http-message-sig" },
+            "implementation": if library == Library::WebBotAuth { "web-bot-auth" } else { "http-message-sig" },
         });
         for (key, value) in more {
             question[*key] = value.clone();

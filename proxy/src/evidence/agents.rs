@@ -33,6 +33,8 @@ use crate::shared::lock;
 
 /// Places of keys that are followed. A policy that names more gets the first ones, sorted by address, and a warning.
 const AGENTS_MAX: usize = 256;
+/// Places with what may be at them: each may be asked for as keys and as a client document.
+const ENTRIES_MAX: usize = 2 * AGENTS_MAX;
 /// Fetches under way at a time.
 const FETCHES_MAX: usize = 4;
 /// How long keys are fresh at least, at most, and where their publisher does not say.
@@ -157,7 +159,7 @@ impl Agents {
         {
             let mut entries = lock(&self.entries);
             // Keys and a client document may be at the same place: the policy says the place, the request what is there.
-            if !entries.contains_key(source) && entries.len() >= 2 * AGENTS_MAX {
+            if !entries.contains_key(source) && entries.len() >= ENTRIES_MAX {
                 return false;
             }
             let entry = entries.entry(source.clone()).or_insert_with(|| Entry::new(now));

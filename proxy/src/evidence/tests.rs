@@ -362,3 +362,11 @@ fn a_list_from_a_directory_is_believed() {
         assert!(others.count() > 10, "the registry's lists are followed, but not fetched");
     });
 }
+
+#[test]
+fn jitter_stays_within_a_tenth() {
+    for seed in 0..1000 {
+        let time = jitter(Duration::from_secs(3600), seed);
+        assert!((3240..=3960).contains(&time.as_secs()), "{time:?}");
+    }
+}

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{Entry, Gap, Text, UsageRecord};
-use ring::digest;
+use policy::sha256;
 
 use crate::account::Accounts;
 use crate::payments::Payments;
@@ -291,8 +291,8 @@ impl Derived {
             seen.totals.save(&mut totals);
         }
         out.block(|bytes| bytes.append(&mut totals.out));
-        let sum = digest::digest(&digest::SHA256, &out.out);
-        out.out.extend_from_slice(sum.as_ref());
+        let sum = sha256(&out.out);
+        out.out.extend_from_slice(&sum);
         out.out
     }
 
@@ -302,7 +302,7 @@ impl Derived {
     /// A sentence that says why it cannot be used; nothing has changed then.
     pub fn restore(&self, saved: &[u8]) -> Result<(), String> {
         let (state, sum) = saved.split_last_chunk::<32>().ok_or(BROKEN)?;
-        if digest::digest(&digest::SHA256, state).as_ref() != sum {
+        if sha256(state) != *sum {
             return Err("the saved state does not match its checksum".to_owned());
         }
         let state = state.strip_prefix(MAGIC).ok_or(BROKEN)?;

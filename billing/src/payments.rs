@@ -434,11 +434,6 @@ impl Known {
     }
 }
 
-/// 64 hex digits of 32 bytes.
-pub fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn unhex(text: &str) -> Option<[u8; 32]> {
     [text, " 0"].concat().parse::<SpendKey>().ok().map(|key| key.digest)
 }

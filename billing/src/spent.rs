@@ -16,6 +16,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::UsageRecord;
+use policy::hex;
 
 use crate::derived::{BROKEN, Reader, Writer};
 
@@ -44,8 +45,7 @@ impl SpendKey {
 /// As in a record: `<64 hex digits> <until>`.
 impl fmt::Display for SpendKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        write!(f, " {}", self.until)
+        write!(f, "{} {}", hex(&self.digest), self.until)
     }
 }
 

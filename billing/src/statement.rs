@@ -18,7 +18,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use policy::{Currency, decimal, divide_half_even};
+use policy::{Currency, decimal, divide_half_even, hex};
 
 use crate::books::{Books, BooksError, Filter, Finding, GapRow, Page, RollupRow, TextId, UsageRow};
 use crate::rate::rate;
@@ -318,7 +318,7 @@ impl Sums {
             settled_by: in_currency(settled_by, page, currency)?,
             lines,
             ledger_size: extent.size,
-            ledger_root: extent.root.iter().map(|byte| format!("{byte:02x}")).collect(),
+            ledger_root: hex(&extent.root),
             policies,
             gaps: page.gaps()?.into_iter().map(Gap::of).collect(),
             findings: self.findings,

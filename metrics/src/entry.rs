@@ -4,10 +4,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use policy::hex;
 use ring::digest;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Visitor};
 
-use crate::json::{Object, hex, written_len};
+use crate::json::{Object, written_len};
 use crate::{Outcome, PaymentRecord, RecordError, Rollup, UsageRecord, time};
 
 pub(crate) const FETCH: &str = "ai.usage.fetch.v1";

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use ring::digest;
+use policy::{hex, sha256};
 
 use crate::time;
 
@@ -211,16 +211,8 @@ pub(crate) fn bounded(value: &str, limit: usize) -> Cow<'_, str> {
         }
         end = at + part.len();
     }
-    let whole = digest::digest(&digest::SHA256, value.as_bytes());
-    Cow::Owned(format!("{}…~{}", &value[..end], hex(&whole.as_ref()[..8])))
-}
-
-/// Bytes as lower-case hex digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let whole = sha256(value.as_bytes());
+    Cow::Owned(format!("{}…~{}", &value[..end], hex(&whole[..8])))
 }
 
 #[cfg(test)]

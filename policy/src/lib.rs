@@ -11,6 +11,7 @@ mod admit;
 mod config;
 mod crawler;
 mod diagnostic;
+mod digest;
 mod directory;
 mod evidence;
 mod explain;
@@ -34,6 +35,7 @@ mod work;
 pub use admit::{Admission, Grant, Standing, admit};
 pub use crawler::{Class, Crawler, CrawlerRow, Verification};
 pub use diagnostic::{Diagnostic, Severity, render, suggest};
+pub use digest::{hex, sha256};
 pub use directory::{Directory, USER_AGENT_BYTES_MAX};
 pub use evidence::{
     Assurance, Evidence, LIST_BYTES_MAX, LIST_ENTRIES_MAX, RangeList, ReverseDnsAnswer, identify, is_local,
@@ -42,7 +44,7 @@ pub use evidence::{
 pub use explain::{Answer, Considered, Explanation, Question};
 pub use licence::{
     Held, LICENCE_DOCUMENT_PATH, LICENCE_SERVER_PATH, Licence, LicenceServer, OnOffer, ShownFor, Stated,
-    TOKEN_SECS_MAX, sha256,
+    TOKEN_SECS_MAX,
 };
 pub use money::{Currency, Money, MoneyError, decimal, divide_half_even};
 pub use payment::PaymentWay;

@@ -214,9 +214,3 @@ impl Purpose {
         }
     }
 }
-
-/// SHA-256, by which tokens are known again without being kept.
-pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
-}

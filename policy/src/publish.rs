@@ -21,9 +21,9 @@ use stand::Asker;
 pub use fields::Field;
 pub use switches::Switches;
 
-use crate::PolicySnapshot;
 use crate::protocol::robots::PublishError;
 use crate::work::canonical_host;
+use crate::{PolicySnapshot, hex, sha256};
 
 /// Where the licence document is published.
 pub const LICENSE_PATH: &str = crate::LICENCE_DOCUMENT_PATH;
@@ -132,8 +132,7 @@ pub struct Published {
 
 /// A name for bytes: the first half of their SHA-256, in hex.
 pub fn digest(bytes: &[u8]) -> String {
-    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
-    hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&sha256(bytes)[..16])
 }
 
 /// A policy about one site, ready to publish.

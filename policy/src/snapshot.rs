@@ -10,6 +10,7 @@ use crate::rule::{Rule, Rules};
 use crate::work::{canonical_host, canonical_path, canonical_query, other_readings};
 use crate::{
     AmbiguousPath, Currency, Diagnostic, Directory, Licence, LicenceServer, Limit, Money, PaymentWay, Work,
+    hex,
 };
 
 /// Whether rules only show what they would do, or do it.
@@ -155,9 +156,7 @@ impl PolicySnapshot {
             context.update(&(text.len() as u64).to_be_bytes());
             context.update(text.as_bytes());
         }
-        let hash = context.finish();
-        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256:{hex}")
+        format!("sha256:{}", hex(context.finish().as_ref()))
     }
 
     /// The texts that this policy was made of, the policy itself first; they enter the ledger before it takes effect.

@@ -135,7 +135,7 @@ fn books_made_again_are_equal_and_name_what_verify_names() {
 
     let verdict = ledger::verify(&state.path().join("ledger"));
     let ledger::Verdict::Intact { size, root, .. } = verdict else { panic!("{verdict:?}") };
-    let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
+    let root = policy::hex(&root);
     assert!(
         stdout(&first).starts_with(&format!("entries {size}\nroot {root}\ndigest sha256:")),
         "{}",

@@ -1,5 +1,6 @@
 //! The canonical digest of the books: equal for equal rows, whatever the file looks like inside.
 
+use policy::hex;
 use ring::digest::{Context, SHA256};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -38,7 +39,7 @@ pub(super) fn of(connection: &Connection) -> rusqlite::Result<String> {
             hash.update(&bytes);
         }
     }
-    Ok(hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hash.finish().as_ref()))
 }
 
 fn sized(bytes: &mut Vec<u8>, kind: u8, value: &[u8]) {

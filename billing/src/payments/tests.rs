@@ -1,4 +1,5 @@
 use metrics::{Outcome, PaymentRecord, PaymentState, UsageRecord};
+use policy::hex;
 use proptest::prelude::*;
 
 use super::*;

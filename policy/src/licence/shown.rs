@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Licence, NOTHING_MORE, sha256};
+use super::{Licence, NOTHING_MORE};
 use crate::protocol::cap::{
     Claims, LicenseToken, Presentation, TokenId, TokenRefusal, Unlicensed, VerifyingKey,
 };
 use crate::protocol::olp::{IntrospectResponse, Introspection};
 use crate::protocol::rsl::{Asset, Content, Document, License, Use, covers_url, split_origin};
-use crate::{CrawlerRow, PolicySnapshot, Work};
+use crate::{CrawlerRow, PolicySnapshot, Work, hex, sha256};
 
 /// How a licence of another server is called in records, where its terms are none of the policy's.
 const FOREIGN: &str = "external";
@@ -174,5 +174,5 @@ fn permits(license: &License, shown: &ShownFor<'_>) -> bool {
 
 /// A name for a token that says nothing of it.
 fn name_of(token: &str) -> Arc<str> {
-    sha256(token.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    hex(&sha256(token.as_bytes())[..16]).into()
 }

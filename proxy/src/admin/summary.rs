@@ -51,7 +51,7 @@ impl Summary {
 
     /// The root as hex digits.
     pub(crate) fn root(&self) -> String {
-        self.ledger.root.iter().map(|byte| format!("{byte:02x}")).collect()
+        policy::hex(&self.ledger.root)
     }
 
     /// `/api/v1/summary`. Amounts are decimal strings of the major unit.

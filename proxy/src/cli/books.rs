@@ -66,9 +66,8 @@ fn rebuild(state: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn print(extent: Extent, digest: &str) {
-    let root: String = extent.root.iter().map(|byte| format!("{byte:02x}")).collect();
     println!("entries {}", extent.size);
-    println!("root {root}");
+    println!("root {}", policy::hex(&extent.root));
     println!("digest sha256:{digest}");
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 "{}: intact: every entry, checksum and root was computed again and agrees",
                 directory.display()
             );
-            println!("size {size} root {}", hex(&root));
+            println!("size {size} root {}", policy::hex(&root));
             Ok(ExitCode::SUCCESS)
         }
         Verdict::Tampered { index, file, offset, why } => {
@@ -49,9 +49,4 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 pub(crate) fn ledger_directory(named: &Path) -> PathBuf {
     let inside = named.join("ledger");
     if inside.is_dir() { inside } else { named.to_owned() }
-}
-
-/// Bytes as hex digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

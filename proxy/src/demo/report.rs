@@ -182,7 +182,7 @@ pub(crate) fn verified(verdict: &Verdict, tampered: &Tampered) -> String {
     let mut out = String::new();
     match verdict {
         Verdict::Intact { size, root, .. } => {
-            let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
+            let root = policy::hex(root);
             let _ = writeln!(
                 out,
                 "   The ledger has {size} entries. Every byte was read and every hash computed again: intact."

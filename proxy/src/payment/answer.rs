@@ -130,6 +130,5 @@ pub(super) fn mpp_request(price: Money, way: &MppWay) -> Option<Value> {
 
 /// What a challenge is for: a credential buys nothing else with it.
 pub(super) fn mpp_for(method: &Method, url: &str) -> String {
-    let digest = policy::sha256(format!("{method} {url}").as_bytes());
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    policy::hex(&policy::sha256(format!("{method} {url}").as_bytes())[..16])
 }

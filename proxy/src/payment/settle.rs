@@ -13,7 +13,7 @@
 
 use std::rc::Rc;
 
-use billing::payments::{Before, Taken, hex};
+use billing::payments::{Before, Taken};
 use http::header::{HeaderName, HeaderValue};
 use http::response;
 use metrics::{PaymentRecord, PaymentState, UsageRecord};
@@ -240,14 +240,14 @@ impl Order {
             time_micros: 0,
             state: PaymentState::Settling,
             authorisation: exact.claim.key.to_string(),
-            signed: hex(&exact.claim.signed),
+            signed: policy::hex(&exact.claim.signed),
             network: reservation.key.network.to_string(),
             asset: reservation.key.asset.to_string(),
             value: payment.authorization.value.to_string(),
             payer: reservation.key.from.to_string(),
             nonce: String::from(reservation.key.nonce),
             identifier: identifier.map(|identifier| identifier.name.clone()),
-            payload: identifier.map(|identifier| hex(&identifier.payload)),
+            payload: identifier.map(|identifier| policy::hex(&identifier.payload)),
             reason: None,
             fetch: Box::new(fetch),
         };

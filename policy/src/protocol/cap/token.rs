@@ -27,6 +27,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use crate::protocol::message_signature::SigningKey;
 use crate::protocol::message_signature::ed25519::is_refused;
 use crate::protocol::rsl::{UsageClass, covers_url};
+use crate::{hex, sha256};
 
 /// What a token of this version begins with.
 pub const TOKEN_PREFIX: &str = "bl1.";
@@ -62,7 +63,7 @@ impl TokenId {
 /// 32 hex digits.
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 
@@ -226,8 +227,7 @@ impl VerifyingKey {
     }
 
     fn named(bytes: [u8; 32]) -> VerifyingKey {
-        let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-        let id = digest.as_ref()[..8].try_into().expect("SHA-256 has more than 8 bytes");
+        let id = *sha256(&bytes).first_chunk().expect("SHA-256 has more than 8 bytes");
         VerifyingKey { bytes, id }
     }
 

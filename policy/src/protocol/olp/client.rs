@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::body::{decode_form, encode_form};
+use crate::sha256;
 
 /// Bytes of an `Authorization` header that are read.
 pub const AUTHORIZATION_BYTES_MAX: usize = 4_096;
@@ -75,11 +76,11 @@ impl Client {
     /// Whether the secret is the one with this SHA-256, as it was sent or form-decoded: clients do either.
     ///
     /// The secret itself is never compared, and the time does not depend on how much of a digest is right.
-    pub fn has_secret(&self, sha256: &[u8; 32]) -> bool {
+    pub fn has_secret(&self, digest: &[u8; 32]) -> bool {
         let decoded = decode_form(&self.secret);
         let decoded = decoded.as_deref().unwrap_or(&self.secret);
         // Both are always compared.
-        is_same(&sha256_of(&self.secret), sha256) | is_same(&sha256_of(decoded), sha256)
+        is_same(&sha256(self.secret.as_bytes()), digest) | is_same(&sha256(decoded.as_bytes()), digest)
     }
 }
 
@@ -88,11 +89,6 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-fn sha256_of(text: &str) -> [u8; 32] {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// Compares without an early end.
@@ -113,13 +109,13 @@ mod tests {
             let header = Client::new(id, secret).to_header();
             let client = Client::parse([header.as_bytes()]).unwrap();
             assert_eq!(client.id, id);
-            assert!(client.has_secret(&sha256_of(secret)), "{secret}");
-            assert!(!client.has_secret(&sha256_of("other")));
+            assert!(client.has_secret(&sha256(secret.as_bytes())), "{secret}");
+            assert!(!client.has_secret(&sha256(b"other")));
             assert!(!format!("{client:?}").contains("secret:"));
         }
         // Not form-encoded, as many clients send it.
         let plain = format!("bAsIc {}", STANDARD.encode("lab:p%61ss+word"));
-        assert!(Client::parse([plain.as_bytes()]).unwrap().has_secret(&sha256_of("p%61ss+word")));
+        assert!(Client::parse([plain.as_bytes()]).unwrap().has_secret(&sha256(b"p%61ss+word")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::model::{Content, Document, Legal, License, Payment, Schema, Statement
 use super::read::DocumentError;
 use super::vocabulary::{Extension, Token};
 use super::{MEDIA_TYPE, NAMESPACE};
-use crate::Source;
+use crate::{Source, sha256};
 
 /// Why a document cannot be published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,8 +64,7 @@ impl License {
 
     /// SHA-256 of [`License::to_element`]: names the terms, however they were spelt in their document.
     pub fn digest(&self) -> [u8; 32] {
-        let digest = ring::digest::digest(&ring::digest::SHA256, self.to_element().as_bytes());
-        digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+        sha256(self.to_element().as_bytes())
     }
 }
 

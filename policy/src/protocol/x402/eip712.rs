@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha3::{Digest, Keccak256};
 
 use super::atomic::U256;
+use crate::hex;
 
 /// A hash, or a nonce: 32 bytes.
 pub type B256 = [u8; 32];
@@ -67,7 +68,7 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = hex_digits(&self.0);
+        let digits = hex(&self.0);
         let hash = keccak256(&digits);
         f.write_str("0x")?;
         for (index, digit) in digits.chars().enumerate() {
@@ -371,13 +372,7 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 /// Writes `0x` and hexadecimal digits in lower case.
 pub fn to_hex(bytes: &[u8]) -> String {
-    ["0x", &hex_digits(bytes)].concat()
-}
-
-fn hex_digits(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+    ["0x", &hex(bytes)].concat()
 }
 
 #[cfg(test)]

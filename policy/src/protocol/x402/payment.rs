@@ -4,7 +4,6 @@
 //! facilitator must settle it. An authorization does not name what is bought, so whoever sees it could present it elsewhere:
 //! the reservation ties it to the method and URL that it came with.
 
-use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -18,7 +17,7 @@ use super::message::{Object, PaymentPayload, PaymentPayloadV1, PaymentRequiremen
 use super::network::Network;
 use super::offer::{Offered, Offers, Token, Way};
 use super::{EXACT, Version};
-use crate::Money;
+use crate::{Money, sha256};
 
 /// Seconds before `validBefore` at which an authorization is no longer taken: settling needs some.
 pub const SETTLE_MARGIN_SECS: u64 = 6;
@@ -212,9 +211,7 @@ impl Presented {
 
     /// SHA-256 of its JSON: what a payment identifier stands for.
     pub fn sha256(&self) -> [u8; 32] {
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(digest(&SHA256, &self.json).as_ref());
-        sha256
+        sha256(&self.json)
     }
 
     /// What this payment would be spent as, whatever else is wrong with it: to be looked up before it is checked, for one that is

@@ -26,40 +26,66 @@ fn said(usage: Usage) -> BTreeMap<&'static str, &'static str> {
     all.into_iter().filter(|(_, letter)| *letter != "?").collect()
 }
 
+/// What should be said, by label; `?` is the same as nothing.
 fn object(value: &Value) -> BTreeMap<&str, &str> {
-    let members = value.as_object().unwrap_or_else(|| panic!("an object, not {value}"));
-    members.iter().map(|(key, value)| (key.as_str(), value.as_str().expect("a text"))).collect()
+    let members = value.as_object().unwrap_or_else(|| panic!("an object, not {value}")).iter();
+    let said = members.map(|(key, value)| (key.as_str(), value.as_str().expect("a text")));
+    said.filter(|(key, value)| *value != "?" && *key != "note").collect()
+}
+
+#[test]
+fn no_list_of_cases_is_left_out() {
+    support::no_other_lists("aipref.json", &["dictionary", "robots", "content_signal", "combine"]);
 }
 
 #[test]
 fn statements() {
-    judge("dictionary", &vectors("aipref.json")["dictionary"], |case| {
+    judge("dictionary", &vectors("aipref.json")["dictionary"], &["input", "expect"], |case| {
         let usage = Usage::parse(text(case, "input")).unwrap_or_default();
-        let expect = &case["expect"];
-        let differs = |(key, category): &(&str, Category)| expect[key] != letter(usage.about(*category));
-        let names = [("t", Category::TrainAi), ("a", Category::AiUse), ("s", Category::Search)];
-        names.iter().find(|name| differs(name)).map(|(key, _)| format!("`{key}`: `{usage}`, not {expect}"))
+        let expect = object(&case["expect"]);
+        let short = Category::ALL.into_iter().zip(["t", "a", "s"]);
+        let said: BTreeMap<&str, &str> = short
+            .map(|(category, name)| (name, letter(usage.about(category))))
+            .filter(|(_, letter)| *letter != "?")
+            .collect();
+        (said != expect).then(|| format!("`{usage}`, not {}", case["expect"]))
     });
 }
 
 #[test]
 fn rules_in_robots_txt() {
     let vectors = vectors("aipref.json");
-    let robots = RobotsTxt::parse(text(&vectors["robots"], "file").as_bytes());
-    judge("robots", &vectors["robots"]["cases"], |case| {
-        let agent = robots.agent(text(case, "token"));
-        let target = Target::new(text(case, "path"));
-        let crawlable = agent.decide(&target).is_allowed;
-        let usage = UsageRules::of(&agent).about(&target);
-        let expect = (!case["pref"].is_null()).then(|| object(&case["pref"]));
-        let same = case["crawlable"] == crawlable && usage.map(said) == expect;
-        (!same).then(|| format!("{crawlable}, {usage:?}, not {case}"))
-    });
+    // One file, or several.
+    let files = match &vectors["robots"] {
+        Value::Array(files) => files.iter().collect(),
+        one => vec![one],
+    };
+    for file in files {
+        assert_eq!(support::unknown_key(file, &["file", "cases"]), None);
+        let robots = RobotsTxt::parse(text(file, "file").as_bytes());
+        let keys = ["token", "path", "crawlable", "pref"];
+        judge("robots", &file["cases"], &keys, |case| {
+            let agent = robots.agent(text(case, "token"));
+            let target = Target::new(text(case, "path"));
+            let crawlable = agent.decide(&target).is_allowed;
+            let usage = UsageRules::of(&agent).about(&target);
+            // What may not be crawled has no preference, and is told from what nobody has said anything about.
+            let pref = usage.map(said);
+            let same = match (&case["pref"], &pref) {
+                (Value::Null, pref) => pref.as_ref().is_none_or(BTreeMap::is_empty),
+                (expect, Some(pref)) => object(expect) == *pref,
+                (_, None) => false,
+            };
+            let is_right = same && case["crawlable"] == crawlable && crawlable == pref.is_some();
+            (!is_right).then(|| format!("{crawlable}, {usage:?}, not {case}"))
+        });
+    }
 }
 
 #[test]
 fn content_signals() {
-    judge("content_signal", &vectors("aipref.json")["content_signal"], |case| {
+    let keys = ["file", "token", "expect"];
+    judge("content_signal", &vectors("aipref.json")["content_signal"], &keys, |case| {
         let robots = RobotsTxt::parse(text(case, "file").as_bytes());
         let signal = ContentSignal::of(&robots, &robots.agent(text(case, "token")));
         let shown = signal.to_string();
@@ -71,7 +97,7 @@ fn content_signals() {
 
 #[test]
 fn combinations() {
-    judge("combine", &vectors("aipref.json")["combine"], |case| {
+    judge("combine", &vectors("aipref.json")["combine"], &["statements", "expect"], |case| {
         let statements = case["statements"].as_array().expect("`statements`").iter();
         let read = statements.map(|one| Usage::parse(one.as_str().expect("a text")).unwrap_or_default());
         let usage = Usage::combine(read);

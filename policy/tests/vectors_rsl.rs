@@ -14,16 +14,13 @@ use support::{judge, text, vectors};
 
 #[test]
 fn no_list_of_cases_is_left_out() {
-    let known = ["note", "evaluate", "invalid_documents", "robots", "cap"];
-    let vectors = vectors("rsl.json");
-    let unknown: Vec<&String> =
-        vectors.as_object().expect("lists").keys().filter(|key| !known.contains(&key.as_str())).collect();
-    assert!(unknown.is_empty(), "nothing judges {unknown:?}");
+    support::no_other_lists("rsl.json", &["evaluate", "invalid_documents", "robots", "cap"]);
 }
 
 #[test]
 fn evaluation() {
-    judge("evaluate", &vectors("rsl.json")["evaluate"], |case| {
+    let keys = ["document", "path", "usage", "user", "geo", "origin", "reporting_profiles", "expect"];
+    judge("evaluate", &vectors("rsl.json")["evaluate"], &keys, |case| {
         let document = match Document::parse(text(case, "document")) {
             Ok(document) => document,
             Err(error) => return Some(format!("refused: {error}")),
@@ -32,11 +29,11 @@ fn evaluation() {
             case["reporting_profiles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let wanted = Use {
             usage: UsageClass::parse(text(case, "usage")).expect("a usage"),
-            user: case["user"].as_str().map(|user| UserClass::parse(user).expect("a user")),
-            geo: case["geo"].as_str().map(|geo| Geo::parse(geo).expect("a place")),
+            user: optional(case, "user").map(|user| UserClass::parse(user).expect("a user")),
+            geo: optional(case, "geo").map(|geo| Geo::parse(geo).expect("a place")),
             reporting_profiles: &profiles,
         };
-        let asset = Asset { origin: case["origin"].as_str(), path: text(case, "path") };
+        let asset = Asset { origin: optional(case, "origin"), path: text(case, "path") };
         let decision = document.evaluate(&asset, &wanted);
         let expect = case["expect"].as_object().expect("`expect`");
         let differences: Vec<String> = expect
@@ -47,6 +44,11 @@ fn evaluation() {
             .collect();
         (!differences.is_empty()).then(|| differences.join(", "))
     });
+}
+
+/// A text that need not be there.
+fn optional<'a>(case: &'a Value, key: &str) -> Option<&'a str> {
+    (!case[key].is_null()).then(|| text(case, key))
 }
 
 /// What a decision says, under the names of the file.
@@ -70,6 +72,7 @@ fn told(decision: &Decision<'_>, key: &str) -> Value {
             licensed.and_then(|licensed| payment(licensed).accepts).map(|accepts| accepts.media_type)
         }
         "server" => licensed.and_then(|licensed| licensed.content.server.clone()),
+        "terms" => licensed.and_then(|licensed| licensed.content.terms.clone()),
         "obligations" => {
             let all = licensed.map(|licensed| licensed.obligations()).unwrap_or_default();
             return all.into_iter().map(Obligation::as_str).collect();
@@ -81,14 +84,14 @@ fn told(decision: &Decision<'_>, key: &str) -> Value {
 
 #[test]
 fn invalid_documents() {
-    judge("invalid_documents", &vectors("rsl.json")["invalid_documents"], |case| {
+    judge("invalid_documents", &vectors("rsl.json")["invalid_documents"], &["document"], |case| {
         Document::parse(text(case, "document")).ok().map(|document| format!("accepted as {document:?}"))
     });
 }
 
 #[test]
 fn robots() {
-    judge("robots", &vectors("rsl.json")["robots"], |case| {
+    judge("robots", &vectors("rsl.json")["robots"], &["robots", "token", "licenses"], |case| {
         let robots = RobotsTxt::parse(text(case, "robots").as_bytes());
         let found = in_robots(&robots, text(case, "token"));
         let expect: Vec<&str> =
@@ -99,21 +102,16 @@ fn robots() {
 
 #[test]
 fn challenges() {
-    judge("cap", &vectors("rsl.json")["cap"], |case| {
+    judge("cap", &vectors("rsl.json")["cap"], &["headers", "state", "expect"], |case| {
         let headers = case["headers"].as_object().expect("`headers`");
         let authorization = headers
             .iter()
             .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
             .map(|(_, value)| value.as_str().expect("a value").as_bytes());
-        // The tokens of the file are words for what becomes of a token.
-        let standing = |token: &str| match (case["state"].as_str(), token) {
-            (Some("introspection unreachable"), _) => Standing::Unknown,
-            (Some(state), _) => panic!("nothing makes the state `{state}`"),
-            (None, "GOOD") => Standing::Good,
-            (None, "UNPAID") => Standing::Unpaid,
-            (None, "EXPIRED") => Standing::Expired,
-            (None, "FORBIDDEN" | "NOT-PERMITTED") => Standing::NotPermitted,
-            (None, _) => Standing::Invalid,
+        let state = optional(case, "state");
+        let standing = |token: &str| match state {
+            Some(state) => standing(state).unwrap_or_else(|| panic!("nothing makes the state `{state}`")),
+            None => standing(token).unwrap_or(Standing::Invalid),
         };
         let url = "https://e.example/license.xml";
         let (status, authenticate, link) = match authorize(Credentials::parse(authorization), standing) {
@@ -138,4 +136,21 @@ fn challenges() {
         let differ: Vec<String> = differ.map(|(key, value)| format!("{key} is not {value}")).collect();
         (!differ.is_empty()).then(|| format!("{}: {status} {authenticate:?}", differ.join(", ")))
     });
+}
+
+/// The tokens and states of the file are words for what becomes of a token.
+fn standing(word: &str) -> Option<Standing> {
+    let word = word.to_ascii_lowercase().replace(['-', '_'], " ");
+    let has = |words: &[&str]| words.iter().any(|known| word.contains(known));
+    Some(match () {
+        () if has(&["unreachable", "down", "unavailable", "timeout", "timed out", "cannot validate"]) => {
+            Standing::Unknown
+        }
+        () if has(&["unpaid", "not paid", "payment"]) => Standing::Unpaid,
+        () if has(&["expired"]) => Standing::Expired,
+        () if has(&["forbidden", "not permitted", "scope", "other use"]) => Standing::NotPermitted,
+        () if has(&["invalid", "inactive", "revoked", "unknown"]) => Standing::Invalid,
+        () if has(&["good"]) => Standing::Good,
+        () => return None,
+    })
 }

@@ -9,17 +9,24 @@ use serde_json::{Value, json};
 use support::vectors;
 
 /// Judges each case of a list: what it gives against what it expects.
-fn judge(list: &str, got: impl Fn(&Value) -> Value) {
-    support::judge(list, &vectors("tdmrep.json")[list], |case| {
+fn judge(list: &str, keys: &[&str], got: impl Fn(&Value) -> Value) {
+    support::judge(list, &vectors("tdmrep.json")[list], keys, |case| {
         let got = got(case);
         (got != case["expect"]).then(|| format!("{got}, not {}", case["expect"]))
     });
 }
 
 #[test]
+fn no_list_of_cases_is_left_out() {
+    support::no_other_lists("tdmrep.json", &["file", "precedence"]);
+}
+
+#[test]
 fn files() {
-    judge("file", |case| {
-        let rules = Rules::parse(case["file"].to_string().as_bytes()).unwrap_or_default();
+    judge("file", &["file", "path", "expect"], |case| {
+        // A text is a file that is not JSON, or not only.
+        let file = case["file"].as_str().map_or_else(|| case["file"].to_string(), str::to_owned);
+        let rules = Rules::parse(file.as_bytes()).unwrap_or_default();
         let said = rules.about(&Target::new(case["path"].as_str().expect("`path`")));
         json!([said.reservation.map(u8::from), said.policy])
     });
@@ -27,9 +34,12 @@ fn files() {
 
 #[test]
 fn precedence() {
-    judge("precedence", |case| {
+    judge("precedence", &["file", "header", "meta", "expect"], |case| {
         let mut said = Vec::new();
-        if let Some([reservation, policy]) = case["file"].as_array().map(Vec::as_slice) {
+        if !case["file"].is_null() {
+            let Some([reservation, policy]) = case["file"].as_array().map(Vec::as_slice) else {
+                panic!("`file` is a reservation and a policy")
+            };
             let mut rule = json!({ "location": "/", "tdm-reservation": reservation, "tdm-policy": policy });
             if policy.is_null() {
                 rule.as_object_mut().expect("a rule").remove("tdm-policy");
@@ -37,8 +47,9 @@ fn precedence() {
             let rules = Rules::parse(json!([rule]).to_string().as_bytes()).expect("a file");
             said.push((Technique::File, rules.about(&Target::new("/x"))));
         }
+        // Whatever else a response or a page says is nothing to us.
         let pairs = |name: &str| -> Vec<(&str, &str)> {
-            let members = case[name].as_object().into_iter().flatten();
+            let members = case[name].as_object().expect("an object").iter();
             members.map(|(key, value)| (key.as_str(), value.as_str().expect("a text"))).collect()
         };
         if !case["header"].is_null() {

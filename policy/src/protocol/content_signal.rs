@@ -52,7 +52,7 @@ pub struct ContentSignal {
     pub ai_train: Option<bool>,
     /// `use`
     pub extent: Option<Extent>,
-    /// Other signals, keys and values in lower case, by key; of one key the last value.
+    /// Other signals, by their keys in lower case, with their values as they are written; of one key the last value.
     pub unknown: std::collections::BTreeMap<String, String>,
 }
 
@@ -65,11 +65,11 @@ impl ContentSignal {
             let whole = bytes[..BYTES_MAX].iter().rposition(|byte| *byte == b',');
             bytes = &bytes[..whole.unwrap_or(0)];
         }
-        let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+        let text = String::from_utf8_lossy(bytes);
         let mut signal = ContentSignal::default();
         for pair in text.split(',') {
             let Some((key, value)) = pair.split_once('=') else { continue };
-            signal.add(key.trim(), value.trim());
+            signal.add(&key.trim().to_ascii_lowercase(), value.trim());
         }
         signal
     }
@@ -117,17 +117,18 @@ impl ContentSignal {
     }
 
     fn add(&mut self, key: &str, value: &str) {
-        let answer = match value {
-            "yes" => Some(true),
-            "no" => Some(false),
-            _ => None,
+        let is = |word: &str| value.eq_ignore_ascii_case(word);
+        let answer = match () {
+            () if is("yes") => Some(true),
+            () if is("no") => Some(false),
+            () => None,
         };
         match key {
             "search" => self.search = stricter(self.search, answer),
             "ai-input" => self.ai_input = stricter(self.ai_input, answer),
             "ai-train" => self.ai_train = stricter(self.ai_train, answer),
             "use" => {
-                let extent = Extent::ALL.into_iter().find(|extent| extent.as_str() == value);
+                let extent = Extent::ALL.into_iter().find(|extent| is(extent.as_str()));
                 self.extent = stricter(self.extent, extent);
             }
             "" => {}
@@ -195,7 +196,7 @@ mod tests {
         check("use=reference", "use=reference");
         check("search=yes,ai-train=no,use=IMMEDIATE", "search=yes, ai-train=no, use=immediate");
         check("use=everything, search=maybe, ai-train, =no, ,,", "");
-        check("ai-train=no, new=thing, a=b=c", "ai-train=no, a=b=c, new=thing");
+        check("ai-train=no, NEW=Thing, a=b=C", "ai-train=no, a=b=C, new=Thing");
         check(
             "ai-train=yes, ai-train=no, ai-train=yes, use=full, use=reference",
             "ai-train=no, use=reference",

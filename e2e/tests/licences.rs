@@ -162,7 +162,7 @@ fn each_fault_of_a_call_has_its_answer() {
         (good.replace("client_credentials", "password"), 400, "unsupported_grant_type"),
         (good.replace("client_credentials", "rsl"), 400, "unsupported_grant_type"),
         (good.replace("license=", "licence="), 400, "invalid_request"),
-        (good.replace("resource=", "to="), 400, "invalid_resource"),
+        (good.replace("resource=", "to="), 400, "invalid_request"),
         (format!("{good}&resource=%2F"), 400, "invalid_request"),
         (String::new(), 400, "invalid_request"),
         (format!("{good}&pad={}", "x".repeat(1 << 20)), 400, "invalid_request"),
@@ -192,6 +192,14 @@ fn each_fault_of_a_call_has_its_answer() {
     assert_eq!(key(&token), (403, "insufficient_scope".to_owned()), "nothing here is encrypted");
     assert_eq!(key("bl1.a.b"), (401, "invalid_token".to_owned()));
     assert_eq!(introspect(&byline, "bl1.a.b", "/"), serde_json::json!({"active": false}));
+    for endpoint in ["/introspect", "/key"] {
+        for form in
+            [format!("token={token}"), format!("token={token}&resource=%00"), "resource=%2F".to_owned()]
+        {
+            let answer = byline.ask(call(endpoint, &rich(), &form));
+            assert_eq!((answer.status, &json(&answer)["error"]), (400, &"invalid_request".into()), "{form}");
+        }
+    }
     assert_eq!(byline.ask(get(&format!("{SERVER}/token"), "")).status, 405);
     assert_eq!(byline.ask(call("/other", "", "")).status, 404);
     let text = call("/token", &rich(), &good).replace("application/x-www-form-urlencoded", "text/plain");

@@ -48,7 +48,7 @@ fn what_is_not_a_request_has_a_code() {
         (FORM, good.replace("grant_type=client_credentials", "grant_type="), InvalidRequest),
         (FORM, good.replace("client_credentials", "password"), UnsupportedGrantType),
         (FORM, good.replace("client_credentials", "rsl"), UnsupportedGrantType),
-        (FORM, good.replace("&resource=/", ""), InvalidResource),
+        (FORM, good.replace("&resource=/", ""), InvalidRequest),
         (FORM, good.replace("&resource=/", "&resource=%00"), InvalidResource),
         (FORM, format!("{good}&resource=/"), InvalidRequest),
         (FORM, format!("{good}&a=%f"), InvalidRequest),
@@ -67,6 +67,19 @@ fn what_is_not_a_request_has_a_code() {
     // What was sent is not repeated: it may be a secret.
     let error = TokenRequest::parse(JSON, b"{\"license\":12345678}", Drafts::Refuse).unwrap_err();
     assert!(!OlpError::from(&error).to_json().contains("12345678"), "{error}");
+    // What the other endpoints cannot read is no fault that only `/token` has a word for (§4).
+    for body in
+        ["token=a", "resource=/", "token=a&resource=%00", "token=&resource=/", "token=a&resource=/&token=b"]
+    {
+        let errors = [
+            IntrospectRequest::parse(FORM, body.as_bytes()).map(|_| ()).unwrap_err(),
+            KeyRequest::parse(FORM, body.as_bytes()).map(|_| ()).unwrap_err(),
+        ];
+        for (error, endpoint) in errors.iter().zip([Endpoint::Introspect, Endpoint::Key]) {
+            assert_eq!(error.code(), InvalidRequest, "{body}");
+            assert!(error.code().belongs_to(endpoint));
+        }
+    }
     let draft = good.replace("client_credentials", "rsl");
     assert!(TokenRequest::parse(FORM, draft.as_bytes(), Drafts::Accept).is_ok());
 }

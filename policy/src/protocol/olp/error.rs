@@ -158,6 +158,9 @@ pub enum MessageError {
         /// `a form in UTF-8`, `JSON`, or what the JSON lacks.
         what: String,
     },
+    /// `resource` is not the `url` of a `content`.
+    #[error("`resource` is not the url of a content")]
+    Resource,
     /// A field that must be there, is empty, twice, too long, or has another value.
     #[error("`{name}` {why}")]
     Field {
@@ -179,7 +182,7 @@ impl MessageError {
     pub fn code(&self) -> ErrorCode {
         match self {
             MessageError::License(_) => ErrorCode::InvalidLicense,
-            MessageError::Field { name: "resource", .. } => ErrorCode::InvalidResource,
+            MessageError::Resource => ErrorCode::InvalidResource,
             MessageError::GrantType => ErrorCode::UnsupportedGrantType,
             _ => ErrorCode::InvalidRequest,
         }

@@ -46,7 +46,7 @@ impl TokenRequest {
         let license = License::parse(decoded.as_deref().unwrap_or(element)).map_err(MessageError::License)?;
         let resource = fields.required("resource")?;
         if resource.len() > rsl::URL_BYTES_MAX || resource.contains(char::is_control) {
-            return Err(MessageError::Field { name: "resource", why: "is not the url of a content" });
+            return Err(MessageError::Resource);
         }
         Ok(TokenRequest { license, resource: resource.to_owned() })
     }

@@ -21,6 +21,9 @@ pub(crate) fn run(input: &[u8]) {
         let meta = Declaration::from_meta(pairs);
         assert_eq!(Declaration::from_meta(meta.pairs().collect::<Vec<_>>()), meta);
         said.push((Technique::Meta, meta));
+        for metadata in [Declaration::from_epub(text), Declaration::from_xmp(text)] {
+            said.extend(metadata.ok().map(|declaration| (Technique::Embedded, declaration)));
+        }
     }
     for (_, declaration) in &said {
         assert!(declaration.reservation != Some(false) || declaration.policy.is_none());

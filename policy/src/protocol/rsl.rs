@@ -38,6 +38,7 @@ pub use vocabulary::{
     Warranty,
 };
 
+pub(in crate::protocol) use gate::load;
 pub(crate) use value::{is_http_url, same_origin, split_origin};
 
 use super::robots::{Pattern, Target};

@@ -2,9 +2,10 @@
 //! holders opt out under Article 4(3) of Directive (EU) 2019/790.
 //!
 //! It says two things of a work: whether the rights are reserved, and where the policy is under which they can be had. It
-//! says so in a file of the site ([`Rules`]), in fields of a response, in `meta` elements of a page; [`resolve`] puts them
-//! together. What a policy says is [`Policy`]. Training counts as mining, plain search does not.
+//! says so in a file of the site ([`Rules`]), in fields of a response, in `meta` elements of a page, in the metadata of an EPUB or
+//! PDF; [`resolve`] puts them together. What a policy says is [`Policy`]. Training counts as mining, plain search does not.
 
+mod embedded;
 mod policy;
 mod rules;
 

@@ -32,7 +32,8 @@ const PATHS_SHOWN: usize = 3;
 /// Arguments of `byline lint`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A page of a site, as in https://example.com/articles/1; or files: robots.txt, license.xml, tdmrep.json, pages.
+    /// A page of a site, as in https://example.com/articles/1; or files: robots.txt, license.xml, tdmrep.json, pages, metadata
+    /// (.opf of an EPUB, .xmp of a PDF).
     #[arg(required = true, value_name = "URL|FILE")]
     what: Vec<String>,
     /// The policy; without one ./policy.toml if it is there.
@@ -99,7 +100,23 @@ fn read(files: &[String], origin: &Origin) -> anyhow::Result<Texts> {
         let text = Text { name: name.clone(), bytes };
         let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
         let begins = |with: &[u8]| text.bytes.trim_ascii_start().starts_with(with);
-        if file.ends_with(".txt") {
+        if file.ends_with(".opf") || file.ends_with(".xmp") {
+            // Metadata of one work, which come before everything that is said of it elsewhere.
+            let metadata = String::from_utf8_lossy(&text.bytes);
+            let declared = match file.ends_with(".opf") {
+                true => tdmrep::Declaration::from_epub(&metadata),
+                false => tdmrep::Declaration::from_xmp(&metadata),
+            };
+            let declared = declared.with_context(|| format!("{name} is no metadata"))?;
+            let field = |(name, value): (&str, &str)| (name.to_owned(), value.as_bytes().to_vec());
+            let fields = declared.pairs().map(field).collect();
+            texts.responses.push(ResponseText {
+                name: text.name,
+                target: format!("/{file}"),
+                fields,
+                html: None,
+            });
+        } else if file.ends_with(".txt") {
             texts.robots = Some(text);
         } else if file.ends_with(".json") || begins(b"[") {
             texts.tdmrep = Some(text);

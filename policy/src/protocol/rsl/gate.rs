@@ -23,7 +23,7 @@ pub const NAMESPACES_MAX: usize = 128;
 const EQUALS_MAX: usize = 65_536;
 
 /// Reads a document that keeps the bounds and has no document type.
-pub(super) fn load(text: &str) -> Result<roxmltree::Document<'_>, DocumentError> {
+pub(in crate::protocol) fn load(text: &str) -> Result<roxmltree::Document<'_>, DocumentError> {
     check(text)?;
     let options = roxmltree::ParsingOptions { allow_dtd: false, ..Default::default() };
     roxmltree::Document::parse_with_options(text, options).map_err(|source| {

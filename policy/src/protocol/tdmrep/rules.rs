@@ -63,8 +63,8 @@ pub enum ProblemKind {
     /// It begins with neither `/` nor `*`.
     #[error("the `location` begins with neither `/` nor `*` and never matches")]
     NeverMatches,
-    /// No `tdm-reservation`, or another value than 0 and 1; ignored.
-    #[error("the rule has no `tdm-reservation` of 0 or 1 and is ignored")]
+    /// No `tdm-reservation`, or another value than 0 and 1: a protocol error, by which nothing is said of what matches.
+    #[error("the rule has no `tdm-reservation` of 0 or 1: nothing is said of what it matches")]
     NoReservation,
     /// A text instead of a number; taken as the number.
     #[error("the `tdm-reservation` is a text; it should be a number")]
@@ -140,14 +140,13 @@ impl Rule {
             }
             _ => None,
         };
-        let Some(is_reserved) = reservation else {
+        if reservation.is_none() {
             problem(ProblemKind::NoReservation);
-            return None;
-        };
+        }
         if !location.starts_with(['/', '*']) {
             problem(ProblemKind::NeverMatches);
         }
-        let policy = policy_of(members, is_reserved, problem);
+        let policy = reservation.and_then(|is_reserved| policy_of(members, is_reserved, problem));
         Some(Rule {
             location: location.to_owned(),
             pattern: Pattern::parse(location),
@@ -181,7 +180,8 @@ impl Rules {
         Rules { rules, problems: Vec::new() }
     }
 
-    /// Reads the file. A rule with a protocol error is ignored and does not stand in the way of those that follow.
+    /// Reads the file. A rule without a location is ignored. One with a protocol error in its reservation is still the first that
+    /// matches: then the reservation is unset (§ "tdm-reservation").
     ///
     /// # Errors
     /// A file that says nothing at all.
@@ -233,8 +233,9 @@ impl Rules {
         let rule = |rule: &Rule| {
             let mut members = Map::new();
             members.insert("location".to_owned(), Value::from(rule.location.as_str()));
-            let is_reserved = rule.declaration.reservation == Some(true);
-            members.insert(RESERVATION.to_owned(), Value::from(u8::from(is_reserved)));
+            if let Some(is_reserved) = rule.declaration.reservation {
+                members.insert(RESERVATION.to_owned(), Value::from(u8::from(is_reserved)));
+            }
             if let Some(url) = &rule.declaration.policy {
                 members.insert(POLICY.to_owned(), Value::from(url.as_str()));
             }
@@ -279,12 +280,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_and_hides_nothing() {
         let rules = rules(
-            r#"[1, {"tdm-reservation": 1}, {"location": "", "tdm-reservation": 1}, {"location": "/a"},
-                {"location": "/a", "tdm-reservation": true}, {"location": "/a", "tdm-reservation": 2},
+            r#"[1, {"tdm-reservation": 1}, {"location": "", "tdm-reservation": 1}, {"location": "/e"},
+                {"location": "/f", "tdm-reservation": true}, {"location": "/g", "tdm-reservation": 2},
                 {"location": "/a", "tdm-reservation": "1", "tdm-policy": 5},
                 {"location": "/b", "tdm-reservation": 0, "tdm-policy": "https://p.example/"},
                 {"location": "c", "tdm-reservation": 1.0, "tdm-policy": null},
-                {"location": "/d", "tdm-reservation": "yes"}]"#,
+                {"location": "/d", "tdm-reservation": "yes", "tdm-policy": "https://p.example/"},
+                {"location": "/", "tdm-reservation": 1}]"#,
         );
         use ProblemKind::{
             NeverMatches, NoLocation, NoReservation, NotAUrl, NotAnObject, PolicyOfNothing, TextReservation,
@@ -307,9 +309,12 @@ mod tests {
                 (9, NoReservation),
             ]
         );
-        assert_eq!(rules.rules().len(), 3);
         assert_eq!(about(&rules, "/a"), (Some(true), None));
         assert_eq!(about(&rules, "/b"), (Some(false), None));
+        for unset in ["/d", "/e", "/f", "/g"] {
+            assert_eq!(about(&rules, unset), (None, None), "{unset}");
+        }
+        assert_eq!(about(&rules, "/z"), (Some(true), None));
     }
 
     #[test]

@@ -226,6 +226,32 @@ fn presets_are_published_without_contradiction() {
     }
 }
 
+/// A pattern for a single path cannot be made longer than one with stars that means it as well: `/a/b/c.html$` and
+/// `/a/*/c.html$` have twelve octets each, and what allows wins.
+#[test]
+fn a_single_path_is_told_from_a_pattern_that_is_as_long() {
+    let rules = |first: &str, second: &str| {
+        format!(
+            "version = 1\nmode = \"enforce\"\n[[rule]]\nname = \"first\"\npath = \"/a/b/**\"\n{first}\n\
+             [[rule]]\nname = \"second\"\npath = [\"/a/*/c.html\", \"/**/feed/\"]\n{second}\n\
+             [[rule]]\nname = \"rest\"\npath = \"/a/**\"\n{first}\n"
+        )
+    };
+    let (deny, allow, sold) =
+        ("deny = true", "allow = true", "charge = { price = \"0.002 USD\", per = \"fetch\" }");
+    for (first, second) in [(deny, allow), (allow, deny), (deny, sold), (sold, allow), (allow, sold)] {
+        let text = rules(first, second);
+        let policy = compile(&text);
+        for own in ["", "User-agent: *\nAllow: /\n", "User-agent: *\nAllow: /a/*/c.html\n"] {
+            nothing_contradicts(&policy, &text, "example.com", own);
+        }
+        let origin = Origin::new(true, "example.com").unwrap();
+        let publisher = Publisher::new(&policy, &origin, Switches::ALL);
+        assert_eq!(publisher.published().unsaid, []);
+        assert_eq!(publisher.robots(b"").unwrap().1, []);
+    }
+}
+
 /// A policy in which everything that can be said is said of some path.
 const SPEAKING: &str = r#"
 version = 1

@@ -207,10 +207,43 @@ impl<V: Clone + PartialEq> Draft<'_, V> {
         if self.octets[winner] >= needed {
             return false;
         }
-        if !self.stretch(winner, needed) {
+        if !self.cells.regions[winner].can_be_padded() {
+            let Some(deputy) = self.deputy(winner, loser, needed) else {
+                self.give_up(if wins_ties { loser } else { winner });
+                return true;
+            };
+            if self.kept[deputy] && self.octets[deputy] >= needed {
+                return false;
+            }
+            self.kept[deputy] = true;
+            self.octets[deputy] = needed.max(self.octets[deputy]);
+        } else if !self.stretch(winner, needed) {
             self.give_up(if wins_ties { loser } else { winner });
         }
         true
+    }
+
+    /// A broader region that says the same and can be made long enough, in place of a single path, which cannot: the narrowest
+    /// that the loser is not all in. What says something else within it is put ahead of it in turn, and must be able to be.
+    fn deputy(&self, path: usize, loser: usize, octets: usize) -> Option<usize> {
+        let Cells { regions, broader, tangled } = self.cells;
+        let is_stuck = |region: usize, other: usize| {
+            let says_else = self.kept[other] && self.values[other] != self.values[path];
+            says_else
+                && !regions[other].can_be_padded()
+                && self.octets[other] <= octets
+                && broader[other].contains(&region)
+        };
+        let may = |region: &usize| {
+            self.values[*region] == self.values[path]
+                && !self.given_up[*region]
+                && regions[*region].can_be_padded()
+                && octets <= regions[*region].octets() + PADDING_MAX
+                && !broader[loser].contains(region)
+                && !tangled[loser].contains(region)
+                && !(0..regions.len()).any(|other| is_stuck(*region, other))
+        };
+        broader[path].iter().copied().filter(may).max_by_key(|region| regions[*region].octets())
     }
 
     fn stretch(&mut self, index: usize, octets: usize) -> bool {
@@ -286,7 +319,11 @@ mod tests {
         assert_eq!(list(&[("/**.pdf", 'n'), ("/a/**", 'y')]), ["n/*.pdf$", "y/a/"]);
         assert_eq!(list(&[("/**.pdf", 'n'), ("/a/**", 'n')]), ["n/*.pdf$", "n/a/"]);
         assert_eq!(list(&[("/axb", 'y'), ("/a*b", 'n')]), ["./a*/*b$", "n/a*b$", "y/axb$"]);
-        // A path cannot be made longer than a pattern whose stars stand for nothing.
+        // A path cannot be made longer than a pattern whose stars stand for nothing, but what it lies in may be.
         assert_eq!(list(&[("/ab", 'y'), ("/a**b", 'n')]), ["unsaid /a*b$", "y/ab$"]);
+        assert_eq!(
+            list(&[("/a/b/**", 'n'), ("/a/*/c", 'y'), ("/a/**", 'n')]),
+            ["n/a/", "n/a/*/*/c$", "n/a/b/***", "y/a/*/c$"]
+        );
     }
 }

@@ -33,12 +33,12 @@ pub fn host(hosts: &[&str], upstream: &str) -> String {
     format!("[[site]]\nhosts = {hosts:?}\nupstream = \"{upstream}\"\n")
 }
 
-/// Where the crawler of [`SHOP`] that has an account comes from.
+/// Where the first of [`CRAWLERS`] comes from; in [`SHOP`] it has an account.
 pub const RICH: [u8; 4] = [127, 0, 0, 2];
 /// Its user agent.
 pub const RICH_AGENT: &str =
     "User-Agent: Mozilla/5.0 (compatible; RichBot/1.0; +https://rich.example/bot)\r\n";
-/// Where the crawler of [`SHOP`] comes from that has no account.
+/// Where the second of [`CRAWLERS`] comes from; it has no account.
 pub const POOR: [u8; 4] = [127, 0, 0, 3];
 /// Its user agent.
 pub const POOR_AGENT: &str = "User-Agent: PoorBot/2.0\r\n";
@@ -48,8 +48,32 @@ pub const CAREFUL: [u8; 4] = [127, 0, 0, 4];
 /// Its user agent.
 pub const CAREFUL_AGENT: &str = "User-Agent: CarefulBot/1.0\r\n";
 
+/// [`CRAWLERS`], to be part of another text.
+macro_rules! crawlers {
+    () => {
+        r#"
+[[crawler]]
+token = "RichBot"
+operator = "rich-labs"
+purpose = "train"
+ranges = ["127.0.0.2/32"]
+
+[[crawler]]
+token = "PoorBot"
+operator = "poor-labs"
+purpose = "train"
+ranges = ["127.0.0.3/32"]
+"#
+    };
+}
+pub(crate) use crawlers;
+
+/// Two crawlers that are known by their networks. Who has an account is for each policy to say.
+pub const CRAWLERS: &str = crawlers!();
+
 /// A policy with a rule of each kind and three crawlers: one with a contract, one with an account, one with neither.
-pub const SHOP: &str = r#"
+pub const SHOP: &str = concat!(
+    r#"
 version = 1
 mode = "enforce"
 currency = "USD"
@@ -93,18 +117,6 @@ path = "/slow/**"
 limit = { requests = 3, per = "1h" }
 
 [[crawler]]
-token = "RichBot"
-operator = "rich-labs"
-purpose = "train"
-ranges = ["127.0.0.2/32"]
-
-[[crawler]]
-token = "PoorBot"
-operator = "poor-labs"
-purpose = "train"
-ranges = ["127.0.0.3/32"]
-
-[[crawler]]
 token = "CarefulBot"
 operator = "careful-labs"
 purpose = "train"
@@ -118,7 +130,9 @@ credit_limit = "10 USD"
 operator = "rich-labs"
 credit_limit = "5000 USD"
 accept = "up to 5 USD"
-"#;
+"#,
+    crawlers!()
+);
 
 /// Keys of agents are fetched on this machine, and nothing is fetched elsewhere: the published lists that the registry names are
 /// files in `{dir}`, and there is no name server.

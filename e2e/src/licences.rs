@@ -22,7 +22,8 @@ pub const BRIEF: &str =
 pub const SECRET: &str = "correct horse: battery+staple";
 
 /// A policy with licences for `/licensed/**`, which is for nobody else, and for `/paid/**`, which can be paid for as well.
-pub const POLICY: &str = r#"
+pub const POLICY: &str = concat!(
+    r#"
 version = 1
 mode = "enforce"
 
@@ -65,28 +66,18 @@ path = "/paid/**"
 charge = { price = "0.5 USD", per = "fetch", repeat_free = "0s" }
 
 [[crawler]]
-token = "RichBot"
-operator = "rich-labs"
-purpose = "train"
-ranges = ["127.0.0.2/32"]
-
-[[crawler]]
 token = "AnswerBot"
 operator = "rich-labs"
 purpose = "ground"
 ranges = ["127.0.0.2/32"]
 
-[[crawler]]
-token = "PoorBot"
-operator = "poor-labs"
-purpose = "train"
-ranges = ["127.0.0.3/32"]
-
 [[account]]
 operator = "rich-labs"
 credit_limit = "500 USD"
 accept = "up to 1 USD"
-"#;
+"#,
+    config::crawlers!()
+);
 
 /// Keys and clients of a licence server.
 pub struct Desk {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use e2e::byline::{Said, run};
-use e2e::config::{self, RICH};
+use e2e::config::{self, POOR, RICH};
 use e2e::licences::{
     ANSWERS, BRIEF, Desk, POLICY, SECRET, SERVER, TRAINING, asking, basic, call, encode, fetch, json,
     license, token,
@@ -15,8 +15,6 @@ use e2e::origin::ok;
 use e2e::wait::{PATIENCE, until_true};
 use e2e::{Answer, Byline, Client, Origin, configured, get};
 use serde_json::Value;
-
-const POOR: [u8; 4] = [127, 0, 0, 3];
 
 fn site() -> Origin {
     Origin::answering(ok("", "a work"))

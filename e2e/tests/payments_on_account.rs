@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use e2e::chain::{header, read_header};
-use e2e::config::{POLICY, identity_table, loopback_identity, site};
+use e2e::config::{CRAWLERS, POLICY, POOR, RICH, identity_table, loopback_identity, site};
 use e2e::oracle::{Language, Oracle};
 use e2e::origin::ok;
 use e2e::tls::Authority;
@@ -40,22 +40,8 @@ fn press() -> Origin {
     Origin::site(|_| ok("Content-Type: text/plain\r\n", "hello"))
 }
 
-const RICH: [u8; 4] = [127, 0, 0, 2];
-const POOR: [u8; 4] = [127, 0, 0, 3];
-/// Two crawlers that are known by their networks, one of which has an account.
-const KNOWN: &str = r#"
-[[crawler]]
-token = "RichBot"
-operator = "rich-labs"
-purpose = "train"
-ranges = ["127.0.0.2/32"]
-
-[[crawler]]
-token = "PoorBot"
-operator = "poor-labs"
-purpose = "train"
-ranges = ["127.0.0.3/32"]
-
+/// The account of one of the crawlers that are known by their networks.
+const ACCOUNT: &str = r#"
 [[account]]
 operator = "rich-labs"
 credit_limit = "0.015 USD"
@@ -85,7 +71,8 @@ fn credential(challenge: &Value) -> String {
 #[test]
 fn a_promise_by_the_payment_scheme_goes_on_the_account_once() {
     let origin = press();
-    let mut byline = configured(site(&origin.url(), POLICY)).policy(format!("{SHOP}{KNOWN}")).start();
+    let mut byline =
+        configured(site(&origin.url(), POLICY)).policy(format!("{SHOP}{CRAWLERS}{ACCOUNT}")).start();
     let fetch = |byline: &Byline, from: [u8; 4], path: &str, lines: &str| {
         let agent = if from == RICH { "RichBot" } else { "PoorBot" };
         let request = get(path, &format!("User-Agent: {agent}/1.0\r\n{lines}"));

@@ -194,7 +194,7 @@ impl OpenFetch {
         }
         if !priced
             && self.crawler.identity_rung() < Assurance::Network
-            && !shared.claimed.take(Instant::now())
+            && !shared::lock(&shared.claimed).take(Instant::now())
         {
             self.recording = Recording::Rollup;
             return Ok(());

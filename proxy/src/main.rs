@@ -3,6 +3,7 @@
 
 mod admin;
 mod body;
+mod bucket;
 mod cli;
 mod client_io;
 mod clients;

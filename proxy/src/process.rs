@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::admin;
+use crate::bucket::TokenBucket;
 use crate::clients::Clients;
 use crate::config::{self, Config};
 use crate::evidence::{Identity, IdentityOptions};
@@ -32,7 +33,7 @@ use crate::payment::Payments;
 use crate::policy_file::{self, PolicyFileError};
 use crate::reverse::Sites;
 use crate::server::{self, Phase};
-use crate::shared::{self, HoldBudget, LedgerDoor, Options, PeerWatch, Shared, TokenBucket, lock};
+use crate::shared::{self, HoldBudget, LedgerDoor, Options, PeerWatch, Shared, lock};
 use crate::signals::Signals;
 use crate::tls::{Certificate, TlsFileError};
 use crate::turns::Turns;
@@ -166,6 +167,7 @@ pub(crate) fn start_with(
     // Of those that there really are: the system may give fewer descriptors than were configured for.
     let per_client =
         limits.connections_per_client.unwrap_or_else(|| config::share(connections.available_permits()));
+    let claimed = config.ledger.claimed_per_second;
     let shared = Arc::new(Shared {
         identity: Identity::start(
             IdentityOptions::new(&config.identity, &config.state),
@@ -198,7 +200,7 @@ pub(crate) fn start_with(
         clients: Arc::new(Clients::new(per_client, limits.requests_per_client)),
         memory: Memory::new(limits.memory_bytes),
         holds: HoldBudget::new(limits.hold_bytes),
-        claimed: TokenBucket::new(config.ledger.claimed_per_second),
+        claimed: Mutex::new(TokenBucket::new(claimed, claimed, Instant::now())),
         peers: PeerWatch::default(),
         signals: Signals::default(),
         stopping: AtomicBool::new(false),

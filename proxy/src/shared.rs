@@ -14,6 +14,7 @@ use metrics::{Rollups, Telemetry};
 use policy::PolicySnapshot;
 use tokio::sync::{Semaphore, watch};
 
+use crate::bucket::TokenBucket;
 use crate::clients::Clients;
 use crate::config::{Limits, Timeouts};
 use crate::error::FetchError;
@@ -66,7 +67,7 @@ pub(crate) struct Shared {
     pub(crate) memory: Memory,
     pub(crate) holds: HoldBudget,
     /// Entries for fetches below `network`, so that strangers cannot fill the disk.
-    pub(crate) claimed: TokenBucket,
+    pub(crate) claimed: Mutex<TokenBucket>,
     pub(crate) peers: PeerWatch,
     /// What sites publish of their policy, worked out once.
     pub(crate) signals: Signals,
@@ -261,30 +262,6 @@ impl HoldBudget {
     }
 }
 
-/// So many a second, with one second's worth saved up at most.
-pub(crate) struct TokenBucket {
-    per_second: u32,
-    state: Mutex<(Instant, f64)>,
-}
-
-impl TokenBucket {
-    pub(crate) fn new(per_second: u32) -> TokenBucket {
-        TokenBucket { per_second, state: Mutex::new((Instant::now(), f64::from(per_second))) }
-    }
-
-    /// Takes one, if there is one.
-    pub(crate) fn take(&self, now: Instant) -> bool {
-        let mut state = lock(&self.state);
-        let (last, tokens) = *state;
-        let rate = f64::from(self.per_second);
-        let earned = now.saturating_duration_since(last).as_secs_f64() * rate;
-        let tokens = (tokens + earned).min(rate);
-        let taken = tokens >= 1.0;
-        *state = (last.max(now), if taken { tokens - 1.0 } else { tokens });
-        taken
-    }
-}
-
 /// Notices when every client seems to come from one private address: then a proxy stands in front that is not listed in
 /// `trusted_proxies`, and nobody can be told from anybody.
 #[derive(Default)]
@@ -326,14 +303,6 @@ mod tests {
         let ids: std::collections::HashSet<String> = (0..10_000).map(|_| new_id()).collect();
         assert_eq!(ids.len(), 10_000);
         assert!(ids.iter().all(|id| uuid::Uuid::parse_str(id).is_ok_and(|id| id.get_version_num() == 7)));
-    }
-
-    #[test]
-    fn a_bucket_gives_no_more_than_its_rate() {
-        let bucket = TokenBucket::new(3);
-        let start = Instant::now();
-        assert_eq!((0..10).filter(|_| bucket.take(start)).count(), 3);
-        assert_eq!((0..10).filter(|_| bucket.take(start + Duration::from_secs(60))).count(), 3);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
 use super::{Counters, IdentityOptions, count, jitter};
+use crate::bucket::TokenBucket;
 use crate::generations::Generations;
 use crate::shared::lock;
 
@@ -89,7 +90,8 @@ pub(super) struct Question {
 pub(super) struct Names {
     answers: Arc<Answers>,
     questions: Option<mpsc::Sender<Question>>,
-    budget: Mutex<Budget>,
+    /// Lookups that may still be started: two seconds' worth at once.
+    budget: Mutex<TokenBucket>,
     wait_max: Duration,
     counters: Arc<Counters>,
 }
@@ -111,10 +113,11 @@ impl Names {
             hasher: RandomState::new(),
             counters: Arc::clone(&counters),
         });
+        let lookups = options.lookups_per_second;
         Names {
             answers,
             questions: options.reverse_dns.then_some(questions),
-            budget: Mutex::new(Budget::new(options.lookups_per_second, Instant::now())),
+            budget: Mutex::new(TokenBucket::new(lookups, lookups.saturating_mul(2), Instant::now())),
             wait_max: options.wait_max,
             counters,
         }
@@ -203,36 +206,6 @@ impl Answers {
         shard.pending.remove(&question.key);
         drop(shard);
         question.tell.send_replace(Some(answer));
-    }
-}
-
-/// Lookups that may still be started: a bucket that fills at `per_second` and holds two seconds' worth.
-struct Budget {
-    per_second: u32,
-    micro_left: u64,
-    filled: Instant,
-}
-
-/// A lookup in the bucket's unit: what flows in at one a second in a microsecond.
-const MICRO: u64 = 1_000_000;
-
-impl Budget {
-    fn new(per_second: u32, now: Instant) -> Budget {
-        Budget { per_second, micro_left: u64::from(per_second) * 2 * MICRO, filled: now }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let full = u64::from(self.per_second) * 2 * MICRO;
-        let passed = now.saturating_duration_since(self.filled);
-        let inflow =
-            passed.as_micros().saturating_mul(u128::from(self.per_second)).min(u128::from(full)) as u64;
-        if inflow > 0 {
-            self.micro_left = (self.micro_left + inflow).min(full);
-            self.filled = now;
-        }
-        let left = self.micro_left.checked_sub(MICRO);
-        self.micro_left = left.unwrap_or(self.micro_left);
-        left.is_some()
     }
 }
 
@@ -344,28 +317,5 @@ fn denies(error: &NetError) -> bool {
             none.response_code == ResponseCode::NXDomain || none.soa.is_some()
         }
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_fills_with_time_and_not_beyond_its_size() {
-        let start = Instant::now();
-        let mut budget = Budget::new(10, start);
-        let take = |budget: &mut Budget, now| (0..100).filter(|_| budget.take(now)).count();
-        assert_eq!(take(&mut budget, start), 20);
-        assert_eq!(take(&mut budget, start + Duration::from_millis(99)), 0);
-        assert_eq!(take(&mut budget, start + Duration::from_millis(500)), 5);
-        assert_eq!(take(&mut budget, start + Duration::from_secs(3600)), 20);
-        // Many small steps lose nothing.
-        let mut slow = Budget::new(1, start);
-        assert_eq!(take(&mut slow, start), 2);
-        let taken =
-            (1..=3_000_000u64).step_by(7).filter(|us| slow.take(start + Duration::from_micros(*us))).count();
-        assert_eq!(taken, 2, "three seconds at one a second, the third not yet whole");
-        assert!(!Budget::new(0, start).take(start + Duration::from_secs(9)));
     }
 }

@@ -5,39 +5,33 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use crate::bucket::TokenBucket;
 use crate::clients::subscriber;
 use crate::shared::lock;
 
 /// Calls of one client in a second, in the long run.
-const PER_SECOND: f64 = 10.0;
+const PER_SECOND: u32 = 10;
 /// Calls that it has saved up at most.
-const SAVED_MAX: f64 = 100.0;
+const SAVED_MAX: u32 = 100;
 /// Clients that are remembered. Who has saved up everything need not be; if all have asked of late, others wait.
 const CLIENTS_MAX: usize = 4_096;
 
 /// What each client has saved up.
 #[derive(Default)]
-pub(super) struct Rates(Mutex<HashMap<IpAddr, (Instant, f64)>>);
+pub(super) struct Rates(Mutex<HashMap<IpAddr, TokenBucket>>);
 
 impl Rates {
     /// Takes one call of a client, if it has one.
     pub(super) fn take(&self, client: IpAddr, now: Instant) -> bool {
         let mut rates = lock(&self.0);
         let key = subscriber(client);
-        let saved = |(last, saved): &(Instant, f64)| {
-            (now.saturating_duration_since(*last).as_secs_f64() * PER_SECOND + saved).min(SAVED_MAX)
-        };
         if !rates.contains_key(&key) && rates.len() >= CLIENTS_MAX {
-            rates.retain(|_, rate| saved(rate) < SAVED_MAX);
+            rates.retain(|_, bucket| !bucket.is_full(now));
             if rates.len() >= CLIENTS_MAX {
                 return false;
             }
         }
-        let rate = rates.entry(key).or_insert((now, SAVED_MAX));
-        let left = saved(rate);
-        let is_taken = left >= 1.0;
-        *rate = (now.max(rate.0), if is_taken { left - 1.0 } else { left });
-        is_taken
+        rates.entry(key).or_insert_with(|| TokenBucket::new(PER_SECOND, SAVED_MAX, now)).take(now)
     }
 }
 

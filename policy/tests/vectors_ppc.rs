@@ -1,14 +1,16 @@
-//! `testdata/vectors/ppc.json`: Pay Per Crawl, decided by the same `admit` and `release` that serve.
+//! `testdata/vectors/ppc.json`, and our own file of that format: Pay Per Crawl, decided by the same `admit` and `release` that
+//! serve.
 //!
 //! A zone of the file is a policy with `require = "signed"` and `repeat_free = "0s"`. The file is read when the test runs, so that
-//! another one of its format can be put in its place.
+//! another one of its format can be put in its place. `e2e/tests/pay_per_crawl.rs` asks the same of the process that serves.
 
-#![allow(clippy::disallowed_methods, reason = "tests read their data; the crate itself may not")]
+#[path = "support/vectors.rs"]
+mod files;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
+use files::{both_files, judge, unknown_key};
 use policy::protocol::crawl_price::{
     CHARGED, EXACT_PRICE, MAX_PRICE, OriginPrice, Pricing, SignatureOutcome, price_field,
 };
@@ -17,11 +19,6 @@ use policy::{
     ResponseHead, Source, Standing, admit, release,
 };
 use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Vectors {
-    tests: Vec<Case>,
-}
 
 #[derive(Deserialize)]
 struct Case {
@@ -33,6 +30,7 @@ struct Case {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Zone {
     price: String,
     action: String,
@@ -40,22 +38,42 @@ struct Zone {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Request {
     path: String,
-    headers: BTreeMap<String, String>,
+    headers: BTreeMap<String, Lines>,
     signed: bool,
     price_header_covered: bool,
     account_ok: bool,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Origin {
     status: u16,
     #[serde(rename = "crawler-price")]
-    price: Option<String>,
+    price: Option<Lines>,
+}
+
+/// A field's value: one line, or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Lines {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Lines {
+    fn iter(&self) -> std::slice::Iter<'_, String> {
+        match self {
+            Lines::One(line) => std::slice::from_ref(line).iter(),
+            Lines::Several(lines) => lines.iter(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Expect {
     status: u16,
     headers: BTreeMap<String, String>,
@@ -72,28 +90,25 @@ struct Answer {
 
 #[test]
 fn every_vector_holds() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors/ppc.json");
-    let text = std::fs::read_to_string(&path).expect("the vectors");
-    let vectors: Vectors = serde_json::from_str(&text).expect("vectors in their form");
-    assert!(!vectors.tests.is_empty());
-    let mut wrong = Vec::new();
-    for case in &vectors.tests {
-        let expected = Answer {
-            status: case.expect.status,
-            headers: case.expect.headers.iter().map(|(name, value)| plain(name, value)).collect(),
-            billed_nano: case.expect.billed_micro_usd * 1_000,
-        };
-        let policy = policy(&case.zone);
-        // Fetched again, it is the same again: Cloudflare has no window in which a repeat is free.
-        for turn in ["first", "again"] {
-            let found = ask(&policy, case);
-            if found != expected {
-                wrong.push(format!("{} ({turn}): found {found:?}, expected {expected:?}", case.id));
-            }
-        }
+    for (name, file) in both_files("ppc.json") {
+        assert_eq!(unknown_key(&file, &["tests"]), None, "{name}");
+        judge(&name, &file["tests"], &["zone", "request", "origin", "expect", "why"], |case| {
+            let case: Case = match serde_json::from_value(case.clone()) {
+                Ok(case) => case,
+                Err(error) => return Some(error.to_string()),
+            };
+            let expected = Answer {
+                status: case.expect.status,
+                headers: case.expect.headers.iter().map(|(name, value)| plain(name, value)).collect(),
+                billed_nano: case.expect.billed_micro_usd * 1_000,
+            };
+            let policy = policy(&case.zone);
+            // Fetched again, it is the same again: Cloudflare has no window in which a repeat is free.
+            let found = [ask(&policy, &case), ask(&policy, &case)];
+            let differs = found.iter().any(|found| *found != expected);
+            differs.then(|| format!("found {found:?}, expected {expected:?}"))
+        });
     }
-    println!("{} cases", vectors.tests.len());
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), vectors.tests.len(), wrong.join("\n"));
 }
 
 /// Prices are compared as numbers: `USD 0.1` is `USD 0.10`.
@@ -148,7 +163,7 @@ fn ask(policy: &PolicySnapshot, case: &Case) -> Answer {
     let work = policy.work("https", "example.com", &case.request.path).expect("a plain path");
     let of_name = |name: &str| {
         let same = case.request.headers.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name));
-        same.map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+        same.flat_map(|(_, lines)| lines.iter()).collect::<Vec<_>>()
     };
     let signature = match case.request.signed {
         true => SignatureOutcome::Valid { covers_price: case.request.price_header_covered },
@@ -172,7 +187,7 @@ fn ask(policy: &PolicySnapshot, case: &Case) -> Answer {
         status: case.origin.status,
         content_type: Some("text/html"),
         content_length: Some(1_000),
-        origin_price: OriginPrice::parse(&case.origin.price),
+        origin_price: OriginPrice::parse(case.origin.price.iter().flat_map(Lines::iter)),
     };
     match release(policy, &grant, &crawler, &work, &offer, &account, &head) {
         Release::Refuse(refusal) => refused(&refusal),

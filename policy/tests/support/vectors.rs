@@ -20,6 +20,17 @@ pub fn vectors(file: &str) -> Value {
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// A file of vectors and, unless another directory is named, our own of the same format beside it, each with where it is from.
+pub fn both_files(file: &str) -> Vec<(String, Value)> {
+    let mut files = vec![(file.to_owned(), vectors(file))];
+    if std::env::var_os("BYLINE_VECTORS").is_none() {
+        let more = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/vectors-more").join(file);
+        let text = std::fs::read(&more).unwrap_or_else(|error| panic!("{}: {error}", more.display()));
+        files.push((format!("vectors-more/{file}"), serde_json::from_slice(&text).expect("JSON")));
+    }
+    files
+}
+
 /// Fails for a file with a list that nothing judges.
 pub fn no_other_lists(file: &str, lists: &[&str]) {
     if let Some(unknown) = unknown_key(&vectors(file), lists) {

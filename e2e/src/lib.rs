@@ -13,6 +13,7 @@ pub mod flood;
 pub mod h2c;
 pub mod licences;
 pub mod load;
+pub mod market;
 #[path = "../../policy/tests/support/oracle.rs"]
 pub mod oracle;
 pub mod origin;

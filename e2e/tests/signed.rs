@@ -7,32 +7,17 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::config::{self, POLICY, identity_table, loopback_identity};
+use e2e::market::{self, AGENT, Market, WHAT, wait_for_keys};
 use e2e::oracle::{Language, Oracle};
 use e2e::origin::ok;
 use e2e::secure::{Reply, Secure};
 use e2e::tls::Authority;
 use e2e::wait::{PATIENCE, until_true};
-use e2e::{Answer, Byline, Client, Origin, configured, get};
+use e2e::{Answer, Byline, Client, Origin, get};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-const AGENT: &str = "Mozilla/5.0 (compatible; SignBot/1.0)";
-const WELL_KNOWN: &str = "/.well-known/http-message-signatures-directory";
 /// What the policy asks, USD 0.01.
 const PRICE_NANO: i128 = 10_000_000;
-/// What is covered beside the agent: what money needs.
-const WHAT: [&str; 3] = ["@authority", "@method", "@path"];
-
-/// A crawler written with a library of somebody else's, its key directory, a shop that knows it, and an origin.
-struct Market {
-    crawler: Oracle,
-    /// Where its keys are.
-    agent: String,
-    byline: Byline,
-    origin: Origin,
-    _files: TempDir,
-}
 
 fn policy(agents: &[&str]) -> String {
     format!(
@@ -66,92 +51,11 @@ credit_limit = "500 USD"
     )
 }
 
-/// A process that trusts this authority and lets keys be in these networks.
-fn before(origin: &Origin, authority: &Authority, networks: &[&str], policy: String) -> Byline {
-    let text = config::site(&origin.url(), &format!("{POLICY}{}", identity_table(networks)));
-    loopback_identity(configured(text))
-        .file("roots.pem", authority.pem())
-        .env("SSL_CERT_FILE", "{dir}/roots.pem")
-        .policy(policy)
-        .start()
-}
-
-impl Market {
-    fn open(language: Language) -> Market {
-        let (files, authority) = (tempfile::tempdir().expect("a temporary directory"), Authority::new());
-        let identity = authority.issue(&["127.0.0.1"]);
-        let [chain, key] = ["chain.pem", "key.pem"].map(|name| files.path().join(name));
-        std::fs::write(&chain, &identity.chain_pem).expect("a temporary file");
-        std::fs::write(&key, &identity.key_pem).expect("a temporary file");
-        let script = if language == Language::Python { "crawler.py" } else { "crawler.mjs" };
-        let mut crawler = Oracle::start(language, script, &[&chain, &key]);
-        let agent = crawler.hear()["directory"].as_str().expect("a URL").to_owned();
-        let origin = Origin::site(|request| {
-            ok("Content-Type: text/plain\r\n", format!("the work {}", request.target))
-        });
-        let byline = before(&origin, &authority, &["127.0.0.0/8"], policy(&[&agent]));
-        wait_for_keys(&byline, &agent);
-        Market { crawler, agent, byline, origin, _files: files }
-    }
-
-    /// Has the crawler do something for `/paid/NAME`; `change` may ask for more.
-    fn order(&mut self, what: &str, name: &str, change: Value) -> Value {
-        let mut order = json!({
-            "do": what,
-            "url": format!("http://site.test/paid/{name}"),
-            "connect": self.byline.listen.to_string(),
-            "headers": [["User-Agent", AGENT]],
-            "components": WHAT,
-        });
-        for (key, value) in change.as_object().expect("an object") {
-            order[key] = value.clone();
-        }
-        let done = self.crawler.ask(&order);
-        assert!(done.get("error").is_none(), "{done}");
-        done
-    }
-
-    /// A signed request for `/paid/NAME` as bytes, with an offer that it covers unless `change` says otherwise.
-    fn request(&mut self, name: &str, change: Value) -> String {
-        let mut order = json!({
-            "headers": [["User-Agent", AGENT], ["crawler-max-price", "USD 0.05"]],
-            "components": ["@authority", "@method", "@path", "crawler-max-price"],
-        });
-        for (key, value) in change.as_object().expect("an object") {
-            order[key] = value.clone();
-        }
-        let signed = self.order("sign", name, order);
-        let lines: Vec<String> = signed["headers"]
-            .as_array()
-            .expect("fields")
-            .iter()
-            .map(|field| {
-                format!("{}: {}\r\n", field[0].as_str().expect("a name"), field[1].as_str().expect("a value"))
-            })
-            .collect();
-        get(&format!("/paid/{name}"), &lines.concat())
-    }
-
-    /// How many fetches were charged for and what is owed for them, in nano-units: by the records and by the statement.
-    fn sold(&self) -> (usize, i128) {
-        let records = self.byline.records();
-        let amount = |record: &Value| record["amount_nano"].as_str()?.parse::<i128>().ok();
-        let amounts: Vec<i128> = records.iter().filter_map(amount).filter(|nano| *nano > 0).collect();
-        let statement = self.byline.statement(&["--operator", "sign-labs"]);
-        let total = statement["total"].as_str().expect("a decimal").to_owned();
-        let (whole, part) = total.split_once('.').unwrap_or((&total, ""));
-        let total: i128 = format!("{whole}{part:0<9}").parse().expect("a decimal");
-        assert_eq!(amounts.iter().sum::<i128>(), total, "{statement}");
-        (amounts.len(), total)
-    }
-}
-
-fn wait_for_keys(byline: &Byline, agent: &str) {
-    until_true("the crawler's keys", PATIENCE, || {
-        byline.metrics().iter().any(|(series, age)| {
-            series.starts_with("byline_agent_keys_age_seconds") && series.contains(agent) && !age.is_nan()
-        })
-    });
+/// A market whose shop has that policy, before an origin that has every work.
+fn open(language: Language) -> Market {
+    let origin =
+        Origin::site(|request| ok("Content-Type: text/plain\r\n", format!("the work {}", request.target)));
+    Market::open(language, origin, |agent| policy(&[agent]))
 }
 
 fn code(answer: &Answer) -> (u16, String) {
@@ -160,7 +64,7 @@ fn code(answer: &Answer) -> (u16, String) {
 
 /// Flow A asks, is told the price and pays it; flow B offers at once. Both by somebody else's library.
 fn pays_in_both_flows(language: Language) {
-    let mut market = Market::open(language);
+    let mut market = open(language);
     let reactive = market.order("crawl", "a", json!({ "budget": "USD 0.02" }));
     let first = &reactive["first"];
     assert_eq!(
@@ -220,7 +124,7 @@ fn a_crawler_with_web_bot_auth_pays() {
 /// Each is right but for one thing; none moves money.
 #[test]
 fn each_single_fault_is_refused_and_nothing_is_charged() {
-    let mut market = Market::open(Language::Python);
+    let mut market = open(Language::Python);
     let good = market.request("good", json!({}));
     assert_eq!(market.byline.ask(&good).status, 200);
     let agent = market.agent.clone();
@@ -288,7 +192,7 @@ fn each_single_fault_is_refused_and_nothing_is_charged() {
 fn a_thousand_copies_of_one_payment_buy_one_delivery() {
     /// As many as one process may have connections on a machine of small limits.
     const CLIENTS: usize = 500;
-    let mut market = Market::open(Language::Python);
+    let mut market = open(Language::Python);
     let request = Arc::new(market.request("once", json!({})));
     let (listen, gate) = (market.byline.listen, Arc::new(Barrier::new(CLIENTS)));
     let clients: Vec<_> = (0..CLIENTS)
@@ -315,7 +219,7 @@ fn a_thousand_copies_of_one_payment_buy_one_delivery() {
 
 #[test]
 fn what_was_spent_stays_spent_across_restarts_and_kills() {
-    let mut market = Market::open(Language::Python);
+    let mut market = open(Language::Python);
     let mut spent = Vec::new();
     for ending in [Byline::stop, Byline::kill, Byline::kill] {
         let request = market.request(&format!("before-{}", spent.len()), json!({}));
@@ -368,7 +272,7 @@ fn no_directory_keeps_anybody_waiting_or_sends_us_where_we_must_not_go() {
     agents.push(("down", down));
     let named: Vec<&str> = agents.iter().map(|(_, url)| url.as_str()).collect();
     let origin = Origin::site(|request| ok("", format!("the work {}", request.target)));
-    let byline = before(&origin, &authority, &["127.0.0.1/32"], policy(&named));
+    let byline = market::before(&origin, &authority, &["127.0.0.1/32"], policy(&named));
 
     // People and crawlers that do not sign are served all the while.
     let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -401,7 +305,7 @@ fn no_directory_keeps_anybody_waiting_or_sends_us_where_we_must_not_go() {
                 "do": "get", "url": "http://site.test/paid/1", "connect": byline.listen.to_string(),
                 "headers": [["User-Agent", AGENT], ["crawler-max-price", "USD 0.05"]],
                 "components": ["@authority", "@method", "@path", "crawler-max-price"],
-                "agent": format!("{url}{WELL_KNOWN}"),
+                "agent": format!("{url}/.well-known/http-message-signatures-directory"),
             });
             let asked = Instant::now();
             let answer = crawler.ask(&order);

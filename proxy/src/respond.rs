@@ -8,6 +8,7 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 use metrics::Limit;
+use policy::protocol::crawl_price::{self, CrawlerError};
 use policy::protocol::mpp;
 use policy::{Refusal, RefusalKind, Unit};
 use serde::Serialize;
@@ -152,6 +153,12 @@ pub(crate) fn failure(error: &FetchError) -> Response<Body> {
     let mut response = problem_response(status, &problem);
     if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    // For crawlers the one error after which trying again, later and later, is right.
+    if matches!(error, FetchError::Internal) {
+        const ERROR: HeaderName = HeaderName::from_static(crawl_price::ERROR);
+        let internal = HeaderValue::from_static(CrawlerError::InternalError.as_str());
+        response.headers_mut().insert(ERROR, internal);
     }
     let closes = match error {
         // What follows on this connection cannot be told apart from what was refused.

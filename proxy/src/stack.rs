@@ -96,6 +96,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let answer = runtime.block_on(one_request_ends(fetch));
         assert_eq!(answer.status(), 500);
+        assert_eq!(answer.headers()["crawler-error"], "InternalError");
         ends.try_recv().expect("what the fetch held is given back");
     }
 }

@@ -94,7 +94,7 @@ impl CrawlerError {
     ];
 
     /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             CrawlerError::CrawlerForbidden => "CrawlerForbidden",
             CrawlerError::StrongAuthRequired => "StrongAuthRequired",

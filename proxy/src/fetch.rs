@@ -18,7 +18,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use metrics::{Limit, Outcome, RequestClass};
-use policy::protocol::crawl_price::{self, OriginPrice};
+use policy::protocol::crawl_price::{self, OriginPrice, Pricing};
 use policy::{Admission, Class, CrawlerRow, Offer, OfferError, PolicySnapshot, Release, ResponseHead, Work};
 use tracing::{debug, warn};
 
@@ -79,7 +79,7 @@ async fn admit_and_forward(
     origin_time: &mut Option<Duration>,
 ) -> Result<Answer, FetchError> {
     let shared = &worker.shared;
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let target = headers::check_request(&head, &shared.options.limits)?;
     if let Some(directory) = shared.key_server.answer(&head, &target) {
         return Ok((RequestClass::Local, directory));
@@ -108,7 +108,13 @@ async fn admit_and_forward(
         return Ok((RequestClass::Local, answer));
     }
     let mut answer = match ai_crawler(&policy, &head.headers) {
-        None => pass(worker, peer, origin, &target, head, body, origin_time).await,
+        None => {
+            // An origin that sets prices is told of each request whether it may.
+            if policy.listens_to_origin() {
+                headers::tell_pricing(&mut head.headers, Some(Pricing::Bypass));
+            }
+            pass(worker, peer, origin, &target, head, body, origin_time).await
+        }
         Some(row) => {
             let row = Arc::clone(row);
             // On the heap: what a metered fetch carries along should not be paid for by those who pass.

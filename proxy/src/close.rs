@@ -264,6 +264,14 @@ impl OpenFetch {
         is_billed && self.terms.as_ref().is_some_and(|terms| terms.owed && terms.charge.is_some())
     }
 
+    /// What will be owed for it when all of it is delivered, if its body has no say in that: a price for the fetch, of which no
+    /// other one makes this one free.
+    pub(crate) fn announced(&self) -> Option<Money> {
+        let charge = self.terms.as_ref()?.charge.as_ref()?;
+        let is_certain = charge.unit == Unit::Fetch && charge.repeat_free_secs == 0 && self.prepaid.is_none();
+        (self.is_owed() && is_certain).then(|| charge.amount(1)).filter(|owed| owed.nano > 0)
+    }
+
     /// It is paid for.
     pub(crate) fn prepaid(&mut self, prepaid: Prepaid) {
         self.prepaid = Some(prepaid);

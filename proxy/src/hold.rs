@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{Response, response};
 use http_body::{Body as _, Frame};
+use policy::Money;
 use policy::protocol::crawl_price::{CHARGED, price_field};
 
 use crate::body::{Body, OriginBody, data_bytes};
@@ -46,7 +47,7 @@ impl Drop for Share {
 /// Turns an origin's answer into the crawler's, metered to its last byte.
 pub(crate) async fn deliver(
     open: Box<OpenFetch>,
-    head: response::Parts,
+    mut head: response::Parts,
     mut body: OriginBody,
 ) -> Result<Response<Body>, FetchError> {
     if body.is_end_stream() {
@@ -63,6 +64,7 @@ pub(crate) async fn deliver(
     let collected = if share.is_some() { collect(&mut body, &mut frames).await } else { Collected::More };
     match collected {
         Collected::More => {
+            name_charge(&mut head, open.announced());
             let metered = MeteredBody::new(open, frames, body);
             Ok(Response::from_parts(head, Body::Metered(Box::new(metered))))
         }
@@ -87,18 +89,20 @@ async fn whole(
     }
     let status = open.status();
     match open.close(fetch::whole(status)).leave().await {
-        Leave::Yes { owed: None } => {}
-        Leave::Yes { owed: Some(amount) } => {
-            if let Ok(charged) = HeaderValue::from_str(&price_field(amount)) {
-                head.headers.insert(HeaderName::from_static(CHARGED), charged);
-            }
-        }
+        Leave::Yes { owed } => name_charge(&mut head, owed),
         Leave::No => {
             return Err(FetchError::LedgerUnavailable { why: "the record was not written".to_owned() });
         }
     }
     let body = if frames.is_empty() { Body::Empty } else { Body::Held { frames, _share: share } };
     Ok(Response::from_parts(head, body))
+}
+
+/// Tells the crawler what it will be billed.
+fn name_charge(head: &mut response::Parts, owed: Option<Money>) {
+    if let Some(Ok(charged)) = owed.map(|amount| HeaderValue::from_str(&price_field(amount))) {
+        head.headers.insert(HeaderName::from_static(CHARGED), charged);
+    }
 }
 
 enum Collected {

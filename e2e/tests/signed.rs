@@ -143,6 +143,11 @@ fn each_single_fault_is_refused_and_nothing_is_charged() {
         request.replace_range(at..=at, other);
         request
     };
+    let named = |request: String, names: &str| {
+        request.replacen("Host: ", &format!("Connection: {names}\r\nHost: "), 1)
+    };
+    let labels: Vec<String> = (0..100).map(|label| format!("l{label}=(\"@authority\")")).collect();
+    let many_labels = format!("Signature-Input: {}\r\nSignature-Input: ", labels.join(", "));
     let faults = [
         ("sent again", good.clone(), invalid),
         (
@@ -168,6 +173,43 @@ fn each_single_fault_is_refused_and_nothing_is_charged() {
         ("another amount", altered(market.request("amount", json!({})), "USD 0.05", "USD 0.04"), invalid),
         ("another signature", flipped(market.request("flipped", json!({}))), invalid),
         (
+            "a label stands twice",
+            altered(market.request("twice", json!({})), "Signature-Input: ", "Signature-Input: sig1=();x, "),
+            invalid,
+        ),
+        (
+            "a hundred labels",
+            altered(market.request("labels", json!({})), "Signature-Input: ", &many_labels),
+            invalid,
+        ),
+        (
+            "more labels than are read",
+            altered(market.request("long", json!({})), "Signature-Input: ", &many_labels.repeat(20)),
+            invalid,
+        ),
+        (
+            "no dictionary",
+            altered(market.request("broken", json!({})), "Signature-Input: ", "Signature-Input: ((("),
+            invalid,
+        ),
+        // What `Connection` names belongs to a connection: for the signature it is not there.
+        ("its value is named in Connection", named(market.request("value", json!({})), "Signature"), invalid),
+        (
+            "its agent is named in Connection",
+            named(market.request("agent", json!({})), "Signature-Agent"),
+            invalid,
+        ),
+        (
+            "all of it is named in Connection",
+            named(market.request("all", json!({})), "Signature, Signature-Input"),
+            unknown,
+        ),
+        (
+            "the price is named in Connection",
+            named(market.request("price", json!({})), "crawler-max-price"),
+            (402, "MissingCrawlerPrice"),
+        ),
+        (
             "no signature",
             get("/paid/none", &format!("User-Agent: {AGENT}\r\ncrawler-max-price: USD 0.05\r\n")),
             unknown,
@@ -178,6 +220,8 @@ fn each_single_fault_is_refused_and_nothing_is_charged() {
         let answer = market.byline.ask(request);
         assert_eq!(code(&answer), (*status, (*error).to_owned()), "{what}: {request}{}", answer.text());
         assert_eq!(answer.field("crawler-charged"), "", "{what}");
+        let asked_to_sign = answer.field("accept-signature");
+        assert_eq!(asked_to_sign.contains("\"crawler-max-price\""), *error == "StrongAuthRequired", "{what}");
         assert!(!answer.text().contains("the work"), "{what}");
     }
     assert_eq!(market.origin.requests().len(), asked, "none of them reached the origin");

@@ -1,7 +1,7 @@
 //! What a single rule says to a fetch, as if it were enforced. [`crate::admit`] and [`crate::release`] are made of this.
 
 use crate::protocol::cap::Unlicensed;
-use crate::protocol::crawl_price::CrawlerError;
+use crate::protocol::crawl_price::{CrawlerError, accept_signature};
 use crate::rule::Rule;
 use crate::{
     Account, Assurance, Charge, Crawler, Mode, Money, Offer, OfferError, PolicySnapshot, Refusal,
@@ -161,8 +161,14 @@ impl<'a> Case<'a> {
             retry_after_secs: objection.retry_after_secs,
             crawler_error: objection.crawler_error.map(CrawlerError::as_str),
             unlicensed: objection.unlicensed.map(|why| (why, self.work.licence_document())),
+            accept_signature: self.accept_signature(rule, objection),
             detail: self.detail(rule, objection),
         }
+    }
+
+    fn accept_signature(&self, rule: &Rule, objection: &Objection) -> Option<String> {
+        let is_asked = objection.kind == RefusalKind::IdentityRequired && rule.require == Assurance::Signed;
+        self.offer.as_ref().ok().filter(|_| is_asked).and_then(accept_signature)
     }
 
     fn detail(&self, rule: &Rule, objection: &Objection) -> String {

@@ -193,6 +193,7 @@ impl FixedPrice {
             retry_after_secs,
             crawler_error: None,
             unlicensed: None,
+            accept_signature: None,
             detail,
         }
     }

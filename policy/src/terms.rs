@@ -238,6 +238,8 @@ pub struct Refusal {
     pub crawler_error: Option<&'static str>,
     /// What CAP says, where a licence decides, and where the licences are published.
     pub unlicensed: Option<(Unlicensed, String)>,
+    /// `Accept-Signature`, where a signature would mend it: what it has to cover.
+    pub accept_signature: Option<String>,
     /// One sentence for a person: what was refused, why, and what would be right.
     pub detail: String,
 }

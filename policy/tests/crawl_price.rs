@@ -1,12 +1,22 @@
 //! Pay Per Crawl beyond the vectors: the whole order of decision, and prices that the origin sets.
 
+#[path = "support/web_bot_auth.rs"]
+mod support;
+
 use std::sync::Arc;
 
+use policy::protocol::bot_auth::{
+    DIRECTORY_MEDIA_TYPE, Fetched, HttpsUrl, KeyDirectory, KeySource, Outcome, PaymentCover, Settings,
+    SignRequest, directory_body, sign_request, verify,
+};
 use policy::protocol::crawl_price::{CrawlerError, OriginPrice, Pricing, SignatureOutcome};
+use policy::protocol::message_signature::{Request, SigningKey};
 use policy::{
     Admission, Assurance, Crawler, Currency, Evidence, Limit, Money, Offer, PolicySnapshot, Refusal, Release,
     ResponseHead, Source, Standing, Terms, Verdict, admit, release,
 };
+
+use support::AtHand;
 
 const RULE: &str = "charge = { price = \"0.01 USD\", per = \"fetch\" }\nrequire = \"signed\"\n";
 const IN_BAND: &str = "charge = { price = \"0.01 USD\", per = \"fetch\", max = \"5 USD\", origin_price = true }\n\
@@ -158,6 +168,71 @@ fn a_contract_still_needs_the_signature() {
     assert_eq!(owed(&policy, fetch), Some(10_000_000));
     let fetch = Fetch { signature: SignatureOutcome::Absent, ..fetch };
     refused(&policy, fetch, true, CrawlerError::StrongAuthRequired, None);
+}
+
+/// Who signs what `Accept-Signature` asks for has said all that money needs.
+#[test]
+fn who_has_to_sign_is_told_what() {
+    let policy = policy(RULE);
+    let fetch = Fetch { signature: SignatureOutcome::Absent, ..FETCH };
+    let key = SigningKey::from_seed(&[7; 32]).expect("a key");
+    let keys = HttpsUrl::parse("https://bot.example").expect("a URL");
+    let source = KeySource::at(keys.clone());
+    let body = directory_body(&[key.public_key()]);
+    let fetched = Fetched { status: 200, content_type: Some(DIRECTORY_MEDIA_TYPE), body: body.as_bytes() };
+    let directory = KeyDirectory::read(&source, fetched, &Settings::default()).expect("a directory");
+    let at_hand = AtHand { directories: vec![Arc::new(directory)], agreed: Vec::new() };
+    for (name, fetch) in [
+        ("crawler-max-price", Fetch { max: &["USD 0.02"], ..fetch }),
+        ("crawler-exact-price", Fetch { exact: &["USD 0.01"], ..fetch }),
+    ] {
+        let refusal = ask(&policy, fetch).1.expect_err("a refusal");
+        let asked = refusal.accept_signature.expect("it says what to sign");
+        // Read by the rules of signatures: an inner list under a label.
+        let (label, list) = asked.split_once("=(").expect("a member");
+        let (list, parameters) = list.split_once(");").expect("an inner list");
+        assert_eq!(parameters, "created;expires;tag=\"web-bot-auth\"");
+        let signer_adds = ["\"@authority\"".to_owned(), format!("\"signature-agent\";key=\"{label}\"")];
+        let components: Vec<&str> =
+            list.split(' ').filter(|name| !signer_adds.contains(&(*name).to_owned())).collect();
+        assert_eq!(list.split(' ').count(), components.len() + signer_adds.len());
+        let sent = [(name, &b"USD 0.02"[..])];
+        let request = Request {
+            method: "GET",
+            scheme: "https",
+            authority: "example.com",
+            target: "/a",
+            fields: &sent,
+            trailers: &[],
+        };
+        let how = SignRequest {
+            label,
+            components: &components,
+            created: 1_800_000_000,
+            expires: 1_800_000_060,
+            ..SignRequest::default()
+        };
+        let signed = sign_request(&key, &keys, &request, &how).expect("a signature");
+        let fields = [
+            sent[0],
+            ("signature-agent", signed.signature_agent.as_bytes()),
+            ("signature-input", signed.signature_input.as_bytes()),
+            ("signature", signed.signature.as_bytes()),
+        ];
+        let request = Request { fields: &fields, ..request };
+        match verify(&request, &at_hand, 1_800_000_000, &Settings::default()) {
+            Outcome::Verified(verified) => {
+                assert_eq!(verified.covers_payment(&PaymentCover { fields: &[name], body: false }), Ok(()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let told = |rule: &str, fetch| ask(&self::policy(rule), fetch).1.expect_err("a refusal").accept_signature;
+    let offered = Fetch { max: &["USD 0.02"], ..fetch };
+    let network = "charge = { price = \"0.01 USD\", per = \"fetch\" }";
+    assert_eq!(told(network, Fetch { can_pay: false, ..offered }), None, "its network is known");
+    assert_eq!(told(RULE, fetch), None, "it is told the price first");
+    assert_eq!(told("deny = true", offered), None);
 }
 
 #[test]

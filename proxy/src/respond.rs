@@ -54,6 +54,9 @@ pub(crate) fn refusal(refusal: &Refusal, offer: &Offer) -> Response<Body> {
     for (name, value) in refusal.crawler_fields() {
         set(HeaderName::from_static(name), value);
     }
+    if let Some(how) = &refusal.accept_signature {
+        set(HeaderName::from_static("accept-signature"), how.clone());
+    }
     if let Some(challenge) = refusal.licence_challenge() {
         set(WWW_AUTHENTICATE, challenge.www_authenticate);
         challenge.link.into_iter().for_each(|link| set(LINK, link));

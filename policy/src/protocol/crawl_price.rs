@@ -31,7 +31,7 @@
 //! Cloudflare charges every fetch again; `repeat_free = "0s"` does so here.
 
 use crate::money::{NanoError, parse_nano};
-use crate::protocol::bot_auth::{Outcome, PaymentCover, Unverified, Verified};
+use crate::protocol::bot_auth::{Outcome, PaymentCover, REQUEST_TAG, Unverified, Verified};
 use crate::{Class, Crawler, Currency, Money, MoneyError, PolicySnapshot, Refusal, Work, decimal};
 
 /// Of a request: pays up to this.
@@ -272,6 +272,22 @@ impl Refusal {
         let error = self.crawler_error.map(|error| (ERROR, error.to_owned()));
         price.into_iter().chain(error)
     }
+}
+
+/// `Accept-Signature` (RFC 9421 section 5.1) for a request that made this offer: what a signature has to cover for it to be
+/// taken. What is paid otherwise has rules of its own.
+pub(crate) fn accept_signature(offer: &Offer) -> Option<String> {
+    let price = match offer {
+        Offer::None => String::new(),
+        Offer::Max(_) => format!(" \"{MAX_PRICE}\""),
+        Offer::Exact(_) => format!(" \"{EXACT_PRICE}\""),
+        Offer::Prepaid(_) => return None,
+    };
+    let label = "sig1";
+    Some(format!(
+        "{label}=(\"@authority\" \"@method\" \"@path\" \"signature-agent\";key=\"{label}\"{price});created;expires;\
+         tag=\"{REQUEST_TAG}\""
+    ))
 }
 
 /// What a crawler says it will pay: `crawler-max-price` or `crawler-exact-price`.

@@ -9,7 +9,7 @@ use e2e::secure::{Reply, Secure};
 use e2e::tls::Authority;
 use e2e::wait::{PATIENCE, until_true};
 use e2e::{Byline, Client, Origin, configured};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const WELL_KNOWN: &str = "/.well-known/http-message-signatures-directory";
@@ -169,6 +169,49 @@ fn a_directory_that_was_written_for_a_server_of_files_has_no_problem() {
     let said = keys.check(&server.url());
     assert_eq!(said.code, 1, "{}", said.out);
     assert!(said.out.contains("problem: "), "{}", said.out);
+}
+
+/// Deployments as they are found in the wild: what others stumble over is said, whether or not we do.
+#[test]
+fn a_check_says_what_others_would_stumble_over() {
+    const MEDIA: &str =
+        "Content-Type: application/http-message-signatures-directory+json\r\nCache-Control: max-age=60\r\n";
+    let keys = Keys::new();
+    keys.generate();
+    let listed = run(["keys", "directory", "--dir", keys.path(), "--url", "https://bot.example"]);
+    let (_, body) = listed.out.split_once("\n\n").expect("an empty line");
+    let document: Value = serde_json::from_str(body).expect("JSON");
+    let key = &document["keys"][0];
+    let with = |name: &str, value: &str| {
+        let mut key = key.clone();
+        key[name] = value.into();
+        json!({ "keys": [key] })
+    };
+    let mut anonymous = key.clone();
+    anonymous.as_object_mut().expect("an object").remove("kid");
+    let page = ok("Content-Type: text/html\r\n", "<html>");
+    let redirect = b"HTTP/1.1 301 Moved\r\nLocation: /keys\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let answer = |document: &Value| ok(MEDIA, document.to_string());
+    for (answer, code, word) in [
+        (answer(&document), 0, "note: it is not signed"),
+        (answer(&json!({ "keys": [anonymous] })), 0, "note: key 1: some verifiers look for its thumbprint"),
+        (answer(&with("alg", "EdDSA")), 0, "signatures of this agent can be verified"),
+        (answer(&with("alg", "ed25519")), 0, "note: key 1: alg \"ed25519\" is a name for signatures"),
+        (answer(key), 1, "problem: it is one key where a set belongs"),
+        (answer(&with("kid", "2026-11")), 1, "problem: no key in it can be used"),
+        (answer(&with("use", "enc")), 1, "problem: no key in it can be used"),
+        (answer(&json!({ "keys": [] })), 1, "problem: no key in it can be used"),
+        (ok("Content-Type: application/json\r\n", document.to_string()), 1, "problem: the media type is"),
+        (page, 1, "problem: the media type is"),
+        (redirect, 1, "problem: status 301"),
+        (b"HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n".to_vec(), 1, "problem: status 404"),
+    ] {
+        let server =
+            Secure::start(&keys.authority.issue(&["localhost"]), move |_| Reply::Bytes(answer.clone()));
+        let said = keys.check(&server.url());
+        assert_eq!(said.code, code, "{word}: {}{}", said.out, said.err);
+        assert!(said.out.contains(word), "{word}: {}{}", said.out, said.err);
+    }
 }
 
 #[test]

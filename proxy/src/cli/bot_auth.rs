@@ -9,7 +9,8 @@ use policy::protocol::bot_auth::{
     DirectorySignatureError, HttpsUrl, KeyDirectory, KeySource, Settings, SourceKind, WELL_KNOWN_PATH,
     is_private_part_published,
 };
-use policy::protocol::message_signature::{Field, Response};
+use policy::protocol::message_signature::{Algorithm, Field, Response};
+use serde_json::Value;
 
 use super::days;
 use crate::error::chain;
@@ -125,6 +126,7 @@ fn look_at(report: &mut Report, source: &KeySource, keys: &AgentKeys, now: i64, 
             report.note(format!("{thumbprint}: some verifiers know ed25519 only"));
         }
     }
+    look_at_document(report, keys, settings);
     for refused in directory.refused() {
         report.problem(format!("key {} of the set cannot be used: {}", refused.index + 1, refused.why));
     }
@@ -134,7 +136,13 @@ fn look_at(report: &mut Report, source: &KeySource, keys: &AgentKeys, now: i64, 
         Err(DirectorySignatureError::Unsigned) => {
             report.note("it is not signed: a copy of it elsewhere would prove nothing".to_owned());
         }
-        Err(error) => report.problem(error.to_string()),
+        Err(error) => match signers(source, keys, now, &in_older_form(settings)) {
+            Ok(_) => report.problem(
+                "it is signed in an older form, without content-digest: the signature is not about the keys"
+                    .to_owned(),
+            ),
+            Err(_) => report.problem(error.to_string()),
+        },
     }
     if !document.headers.contains_key(CACHE_CONTROL) {
         report.note("without Cache-Control, everybody guesses how soon a new key is seen".to_owned());
@@ -142,6 +150,42 @@ fn look_at(report: &mut Report, source: &KeySource, keys: &AgentKeys, now: i64, 
     if source.kind == SourceKind::KeySet {
         report.note(format!("verifiers of the older drafts look for keys at {WELL_KNOWN_PATH} only"));
     }
+}
+
+/// What the document says beside its keys, in ways that only some verifiers understand.
+fn look_at_document(report: &mut Report, keys: &AgentKeys, settings: &Settings) {
+    let Ok(document) = serde_json::from_slice::<Value>(&keys.document.body) else { return };
+    let is_directory = keys.directory.source().kind == SourceKind::Directory;
+    // A client document may have the set within.
+    let set = document.get("jwks").unwrap_or(&document);
+    let Some(keys) = set.get("keys").and_then(Value::as_array) else {
+        if settings.bare_keys {
+            report.problem(
+                "it is one key where a set belongs, {\"keys\":[…]}: most verifiers find none in it"
+                    .to_owned(),
+            );
+        }
+        return;
+    };
+    for (number, key) in keys.iter().enumerate() {
+        let number = number + 1;
+        let alg = key.get("alg").and_then(Value::as_str).unwrap_or_default();
+        if Algorithm::parse(alg).is_some() {
+            report.note(format!(
+                "key {number}: alg {alg:?} is a name for signatures; in a key it is \"EdDSA\", \"ES256\" or \"PS512\", or left out"
+            ));
+        }
+        if is_directory && key.get("kid").is_none() {
+            report.note(format!(
+                "key {number}: some verifiers look for its thumbprint in \"kid\", which is not there"
+            ));
+        }
+    }
+}
+
+/// The form that directories' signatures had before they covered the keys.
+fn in_older_form(settings: &Settings) -> Settings {
+    Settings { directory_without_digest: true, ..settings.clone() }
 }
 
 fn signers(
@@ -156,4 +200,54 @@ fn signers(
         headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let response = Response { status: 200, fields: &fields, trailers: &[], request: None };
     directory.signed_by(source.url.authority(), &response, &keys.document.body, now, settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderName};
+    use policy::protocol::bot_auth::{DIRECTORY_MEDIA_TYPE, DIRECTORY_TAG, Fetched, directory_body};
+    use policy::protocol::message_signature::{Component, Message, Parameters, Request, SigningKey};
+
+    use super::*;
+    use crate::evidence::document::Document;
+
+    #[test]
+    fn a_signature_of_the_older_form_is_told_from_one_that_does_not_hold() {
+        let key = SigningKey::from_seed(&[1; 32]).expect("a key");
+        let source = KeySource::at(HttpsUrl::parse("https://bot.example").expect("a URL"));
+        let body = directory_body(&[key.public_key()]);
+        let parameters = Parameters {
+            created: Some(1_800_000_000),
+            expires: Some(1_800_000_060),
+            keyid: Some(key.public_key().thumbprint().to_owned()),
+            tag: Some(DIRECTORY_TAG.to_owned()),
+            ..Parameters::default()
+        };
+        let asked = Request {
+            method: "GET",
+            scheme: "https",
+            authority: "bot.example",
+            target: WELL_KNOWN_PATH,
+            fields: &[],
+            trailers: &[],
+        };
+        let response = Response { status: 200, fields: &[], trailers: &[], request: Some(&asked) };
+        let covered = [Component::parse("\"@authority\";req").expect("a component")];
+        let signed =
+            key.sign("sig1", &covered, &parameters, Message::Response(&response)).expect("a signature");
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("signature-input", signed.input), ("signature", signed.signature)] {
+            headers.insert(HeaderName::from_static(name), value.parse().expect("a value"));
+        }
+        let settings = Settings::default();
+        let fetched =
+            Fetched { status: 200, content_type: Some(DIRECTORY_MEDIA_TYPE), body: body.as_bytes() };
+        let directory = KeyDirectory::read(&source, fetched, &settings).expect("a directory");
+        let keys = AgentKeys { directory, document: Document { headers, body: Bytes::from(body) } };
+        let ask = |now, settings: &Settings| signers(&source, &keys, now, settings);
+        assert_eq!(ask(1_800_000_030, &settings), Err(DirectorySignatureError::NoneHolds));
+        assert_eq!(ask(1_800_000_030, &in_older_form(&settings)).map(|signers| signers.len()), Ok(1));
+        assert!(ask(1_800_001_000, &in_older_form(&settings)).is_err(), "it has expired");
+    }
 }

@@ -65,6 +65,17 @@ impl Default for Kept {
     }
 }
 
+impl Signals {
+    /// What is kept of a policy, by its digest; of another one nothing is.
+    fn kept<T>(&self, policy: &Arc<str>, look: impl FnOnce(&mut Kept) -> T) -> T {
+        let mut kept = lock(&self.0);
+        if kept.policy.as_ref() != Some(policy) {
+            *kept = Kept::of(Some(Arc::clone(policy)));
+        }
+        look(&mut kept)
+    }
+}
+
 struct Documents {
     license: Option<Bytes>,
     license_url: Option<String>,
@@ -293,13 +304,8 @@ impl Published {
         self.kept(shared, |kept| kept.documents.get(&(self.site.clone(), self.switches)))
     }
 
-    /// What is kept of this policy; of another one nothing is.
     fn kept<T>(&self, shared: &Shared, look: impl FnOnce(&mut Kept) -> T) -> T {
-        let mut kept = lock(&shared.signals.0);
-        if kept.policy.as_ref() != Some(self.policy.digest()) {
-            *kept = Kept::of(Some(Arc::clone(self.policy.digest())));
-        }
-        look(&mut kept)
+        shared.signals.kept(self.policy.digest(), look)
     }
 }
 
@@ -391,4 +397,40 @@ fn whole(asked: &request::Parts, mut fields: HeaderMap, text: Bytes) -> Response
     *response.status_mut() = status;
     *response.headers_mut() = fields;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Strangers can make up as many hosts as they like where a site answers for all. What is worked out for those that are asked
+    /// for is not cleared by that, and all spellings of a host are one.
+    #[test]
+    fn hosts_that_are_made_up_clear_nothing_that_is_in_use() {
+        let (signals, policy) = (Signals::default(), Arc::<str>::from("a digest"));
+        let key = |host: &str| (SiteOrigin::new(true, host).expect("a host"), Switches::ALL);
+        let documents = || Arc::new(Documents { license: None, license_url: None, tdmrep: None });
+        let robots = || Arc::new(Robots { text: Bytes::new(), drift: Vec::new() });
+        let robots_key = |host: &str| (key(host).0, Switches::ALL, "its text".to_owned());
+        let (ours, our_robots) = (documents(), robots());
+        signals.kept(&policy, |kept| {
+            kept.documents.insert(key("site.test"), Arc::clone(&ours));
+            kept.robots.insert(robots_key("site.test"), Arc::clone(&our_robots));
+        });
+        for number in 0..20 * KEPT_MAX {
+            let stranger = format!("x{number}.test");
+            let spelling = ["site.test", "SITE.test", "Site.Test:443"][number % 3];
+            signals.kept(&policy, |kept| {
+                kept.documents.insert(key(&stranger), documents());
+                kept.robots.insert(robots_key(&stranger), robots());
+                let documents = kept.documents.get(&key(spelling)).expect("kept");
+                let robots = kept.robots.get(&robots_key(spelling)).expect("kept");
+                assert!(Arc::ptr_eq(&documents, &ours) && Arc::ptr_eq(&robots, &our_robots));
+                assert!(kept.documents.len() <= KEPT_MAX && kept.robots.len() <= KEPT_MAX);
+            });
+        }
+        let other = Arc::<str>::from("another digest");
+        assert!(signals.kept(&other, |kept| kept.documents.get(&key("site.test"))).is_none());
+        assert!(signals.kept(&policy, |kept| kept.documents.get(&key("site.test"))).is_none());
+    }
 }

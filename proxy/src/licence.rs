@@ -9,6 +9,7 @@ mod rates;
 mod remote;
 pub(crate) mod revocations;
 pub(crate) mod shown;
+mod watch;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -28,7 +29,7 @@ use crate::keys::{self, KeyFile, KeyFileError};
 use clients::{Clients, ClientsError};
 use rates::Rates;
 use remote::Remote;
-use revocations::Revocations;
+use watch::Watch;
 
 /// Why licences cannot be given or checked as configured.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +50,7 @@ pub(crate) enum LicenceFileError {
 pub(crate) struct Licences {
     settings: LicenceSettings,
     in_force: ArcSwap<InForce>,
-    revocations: Revocations,
+    revoked: Watch,
     calls: Rates,
     remote: Arc<Remote>,
 }
@@ -75,8 +76,8 @@ impl Licences {
     ) -> Result<Licences, LicenceFileError> {
         let in_force = ArcSwap::from_pointee(InForce::read(&settings)?);
         let remote = Arc::new(Remote::new(tls, settings.timeout, settings.cache));
-        let revocations = Revocations::of(state);
-        Ok(Licences { settings, in_force, revocations, calls: Rates::default(), remote })
+        let revoked = Watch::of(state);
+        Ok(Licences { settings, in_force, revoked, calls: Rates::default(), remote })
     }
 
     /// Reads them again, for [`Licences::replace`].
@@ -112,12 +113,6 @@ impl Licences {
             && policy.has_licences()
             && *policy.licence_server() == LicenceServer::BuiltIn
             && self.in_force.load().issuing.is_some()
-    }
-
-    /// What is revoked now; none if nobody knows, which is said in the log.
-    fn revoked(&self) -> Option<Arc<revocations::Set>> {
-        let revoked = self.revocations.current();
-        revoked.map_err(|error| error!(%error, "no licence token can be checked")).ok()
     }
 
     /// Whether a client may ask now.

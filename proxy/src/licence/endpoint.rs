@@ -104,10 +104,10 @@ impl Call<'_> {
         }
         if path == INTROSPECT_PATH {
             let request = IntrospectRequest::parse(content_type, &body).map_err(unreadable)?;
-            Ok(self.introspect(&in_force, &request.token, &request.resource)?.to_json())
+            Ok(self.introspect(&in_force, &request.token, &request.resource).await?.to_json())
         } else {
             let request = KeyRequest::parse(content_type, &body).map_err(unreadable)?;
-            Err(self.no_key(&in_force, &request))
+            Err(self.no_key(&in_force, &request).await)
         }
     }
 
@@ -151,24 +151,21 @@ impl Call<'_> {
         Ok(TokenResponse { access_token: token, expires_in }.to_json())
     }
 
-    fn introspect(
+    async fn introspect(
         &self,
         in_force: &InForce,
         token: &str,
         resource: &str,
     ) -> Result<IntrospectResponse, OlpError> {
-        let revoked = self
-            .shared
-            .licences
-            .revoked()
-            .ok_or_else(|| OlpError::new(ErrorCode::ServerError, "tokens cannot be checked just now"))?;
+        let unknown = || OlpError::new(ErrorCode::ServerError, "tokens cannot be checked just now");
+        let revoked = self.shared.licences.revoked.now().await.ok_or_else(unknown)?;
         let (keys, now) = (&in_force.verifying, now_secs());
         Ok(self.policy.introspect(token, resource, keys, now, |claims| revoked.contains(claims)))
     }
 
     /// There is no key: nothing that passes here is encrypted by us. A client learns first whether its token is one.
-    fn no_key(&self, in_force: &InForce, request: &KeyRequest) -> OlpError {
-        match self.introspect(in_force, &request.token, &request.resource) {
+    async fn no_key(&self, in_force: &InForce, request: &KeyRequest) -> OlpError {
+        match self.introspect(in_force, &request.token, &request.resource).await {
             Err(error) => error,
             Ok(IntrospectResponse::Inactive) => {
                 OlpError::new(ErrorCode::InvalidToken, "the token is not good")

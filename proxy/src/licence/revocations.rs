@@ -1,6 +1,6 @@
 //! Tokens that count no more before their time: `licences/revoked` in the state directory, written by `byline licence revoke`
-//! and read by a running server before each token that it believes, so that a revocation holds from the next fetch on and
-//! after any restart.
+//! and read by a running server ([`super::watch`]) before each token that it believes, so that a revocation holds from the next
+//! fetch on and after any restart.
 //!
 //! A line for each: `token ID until SECONDS at SECONDS`, `operator NAME until SECONDS at SECONDS` (all its tokens that were
 //! given until then). What has expired by itself is left out when the file is written. It is replaced whole, durably, by one
@@ -12,12 +12,10 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use policy::TOKEN_SECS_MAX;
 use policy::protocol::cap::{Claims, TokenId};
-
-use crate::shared::lock;
 
 /// Revocations that are kept at once.
 pub(crate) const REVOCATIONS_MAX: usize = 10_000;
@@ -94,10 +92,15 @@ impl Set {
     }
 }
 
-/// The file, and what was read of it last.
+/// The file.
 pub(crate) struct Revocations {
     path: PathBuf,
-    read: Mutex<(Option<Version>, Arc<Set>)>,
+}
+
+/// The file, and what was read of it last.
+pub(super) struct Reader {
+    revocations: Revocations,
+    read: (Option<Version>, Arc<Set>),
 }
 
 /// By which one version of the file is told from another.
@@ -127,22 +130,7 @@ impl Version {
 impl Revocations {
     /// Those of a state directory.
     pub(crate) fn of(state: &Path) -> Revocations {
-        Revocations { path: state.join("licences/revoked"), read: Mutex::default() }
-    }
-
-    /// What is revoked at this moment. Costs a look at the file's dates; it is read only if they have changed.
-    ///
-    /// # Errors
-    /// Nobody knows.
-    pub(crate) fn current(&self) -> Result<Arc<Set>, RevocationError> {
-        let mut read = lock(&self.read);
-        let version = Version::of(&self.path).map_err(|source| self.disk(source))?;
-        if version != read.0 {
-            // The dates are older than what is read after them: another change in between is found the next time.
-            let set = Arc::new(Set::of(self.list()?));
-            *read = (version, set);
-        }
-        Ok(Arc::clone(&read.1))
+        Revocations { path: state.join("licences/revoked") }
     }
 
     /// All lines of the file, in their order.
@@ -203,6 +191,28 @@ impl Revocations {
     }
 }
 
+impl Reader {
+    /// Of a state directory.
+    pub(super) fn of(state: &Path) -> Reader {
+        Reader { revocations: Revocations::of(state), read: Default::default() }
+    }
+
+    /// What is revoked at this moment. Costs a look at the file's dates; it is read only if they have changed.
+    ///
+    /// # Errors
+    /// Nobody knows.
+    pub(super) fn current(&mut self) -> Result<Arc<Set>, RevocationError> {
+        let path = &self.revocations.path;
+        let version = Version::of(path).map_err(|source| self.revocations.disk(source))?;
+        if version != self.read.0 {
+            // The dates are older than what is read after them: another change in between is found the next time.
+            let set = Arc::new(Set::of(self.revocations.list()?));
+            self.read = (version, set);
+        }
+        Ok(Arc::clone(&self.read.1))
+    }
+}
+
 impl Revocation {
     fn parse(line: &str) -> Option<Revocation> {
         let words: Vec<&str> = line.split(' ').collect();
@@ -248,8 +258,8 @@ mod tests {
     #[test]
     fn what_one_process_revokes_another_knows_at_once_and_after_a_restart() {
         let state = tempfile::tempdir().expect("a temporary directory");
-        let server = Revocations::of(state.path());
-        let has = |id| server.current().expect("readable").contains(&claims(id, "labs", NOW));
+        let mut server = Reader::of(state.path());
+        let mut has = |id| server.current().expect("readable").contains(&claims(id, "labs", NOW));
         assert!(!has(1), "no file is no revocation");
         let command = Revocations::of(state.path());
         for id in 1..20 {
@@ -258,17 +268,17 @@ mod tests {
             assert!(has(id), "{id}");
         }
         assert!(!command.add(Revoked::Token(TokenId([1; 16])), None, NOW).expect("written"), "known");
-        assert!(Revocations::of(state.path()).current().expect("readable").has_id(&TokenId([19; 16])));
+        assert!(Reader::of(state.path()).current().expect("readable").has_id(&TokenId([19; 16])));
     }
 
     #[test]
     fn an_operators_tokens_are_those_that_it_has_now() {
         let state = tempfile::tempdir().expect("a temporary directory");
-        let revocations = Revocations::of(state.path());
+        let (revocations, mut reader) = (Revocations::of(state.path()), Reader::of(state.path()));
         let labs = || Revoked::Operator("labs".to_owned());
         revocations.add(labs(), None, NOW).expect("written");
-        let has =
-            |operator, from| revocations.current().expect("readable").contains(&claims(1, operator, from));
+        let mut has =
+            |operator, from| reader.current().expect("readable").contains(&claims(1, operator, from));
         assert!(has("labs", NOW) && has("labs", NOW - 1));
         assert!(!has("labs", NOW + 1) && !has("others", NOW));
         revocations.add(labs(), None, NOW + 10).expect("written");
@@ -298,7 +308,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_no_empty_one() {
         let state = tempfile::tempdir().expect("a temporary directory");
-        let revocations = Revocations::of(state.path());
+        let (revocations, mut reader) = (Revocations::of(state.path()), Reader::of(state.path()));
         revocations.add(Revoked::Token(TokenId([1; 16])), None, NOW).expect("written");
         let path = state.path().join("licences/revoked");
         let good = std::fs::read_to_string(&path).expect("our file");
@@ -306,11 +316,11 @@ mod tests {
             ["token x until 1 at 1\n", "token", "\n", "other a until 1 at 1", "operator a until 1 at x"]
         {
             std::fs::write(&path, format!("{good}{bad}")).expect("our file");
-            let said = revocations.current().expect_err("nobody knows").to_string();
+            let said = reader.current().expect_err("nobody knows").to_string();
             assert!(said.ends_with("revoked:2: this is no revocation"), "{said}");
         }
         std::fs::write(&path, good).expect("our file");
-        assert!(revocations.current().is_ok());
+        assert!(reader.current().is_ok());
     }
 
     /// Several commands at the same time lose nothing of each other.

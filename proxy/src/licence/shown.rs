@@ -25,8 +25,8 @@ impl Shown<'_> {
     /// The evidence with what the token adds to it. The token ends here, unless origins are to see it: whoever has it can
     /// show it.
     ///
-    /// Costs one look into the head where there is no `Authorization`; waits only for another licence server, and no longer
-    /// than configured.
+    /// Costs one look into the head where there is no `Authorization`; waits only for the list of what is revoked, and for another
+    /// licence server no longer than configured.
     pub(crate) async fn beside(&self, identity: Evidence, headers: &mut HeaderMap) -> Evidence {
         if !headers.contains_key(AUTHORIZATION) || !self.policy.has_licences() {
             return identity;
@@ -52,7 +52,7 @@ impl Shown<'_> {
         let licences = &self.shared.licences;
         let now = u64::try_from(now_micros() / 1_000_000).unwrap_or(0);
         let shown = ShownFor { row: self.row, work: self.work, now };
-        let revoked = licences.revoked().ok_or(Unlicensed::CannotValidate)?;
+        let revoked = licences.revoked.now().await.ok_or(Unlicensed::CannotValidate)?;
         let in_force = licences.in_force.load_full();
         match self.policy.licence_server() {
             LicenceServer::BuiltIn if in_force.issuing.is_none() => Err(Unlicensed::CannotValidate),

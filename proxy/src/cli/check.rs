@@ -7,12 +7,13 @@ use policy::{Diagnostic, Severity, Source, render};
 use serde_json::{Value, json};
 
 use crate::config::{self, Overrides};
+use crate::licence::clients::Clients;
 use crate::policy_file;
 
 /// Arguments of `byline check`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Policies and configurations; without any, ./policy.toml and ./byline.toml, if they are there.
+    /// Policies, configurations (with the file of clients that one names), files of clients; without any, ./policy.toml and ./byline.toml, if they are there.
     files: Vec<PathBuf>,
     /// How to answer: words on stderr, or JSON on stdout.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -57,7 +58,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("byline check: there is neither policy.toml nor byline.toml here; name the files to check");
         return Ok(ExitCode::from(2));
     }
-    let checked: Vec<Checked> = files.iter().map(|path| check_file(path)).collect();
+    let mut checked: Vec<Checked> = Vec::new();
+    for path in &files {
+        let (of_file, clients) = check_file(path);
+        checked.push(of_file);
+        // What a start reads as well.
+        checked.extend(clients.filter(|path| !files.contains(path)).map(|path| check(&path, check_clients)));
+    }
     match args.format {
         Format::Text => print_text(&checked),
         Format::Json => println!("{:#}", to_json(&checked)),
@@ -66,21 +73,52 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if all_valid { ExitCode::SUCCESS } else { ExitCode::from(super::INVALID_CONFIGURATION) })
 }
 
-fn check_file(path: &Path) -> Checked {
-    let file = path.display().to_string();
-    let source = match policy_file::read(path) {
-        Ok(source) => source,
-        Err(error) => {
-            let nowhere = Source { name: file.clone(), text: String::new() };
-            let diagnostics =
-                vec![Diagnostic::error(&nowhere, 0..0, format!("the file cannot be read: {error}"))];
-            return Checked { file, kind: "unknown", summary: String::new(), diagnostics };
+/// What is found in a text: what it is, a word on it if it is in order, and what is wrong.
+type Found = (&'static str, String, Vec<Diagnostic>);
+
+/// Checks a file, and says which file of clients it names.
+fn check_file(path: &Path) -> (Checked, Option<PathBuf>) {
+    let mut clients = None;
+    let checked = check(path, |source| {
+        if is_configuration(path, &source.text) {
+            let (named, diagnostics) = match config::compile(source, &Overrides::default()) {
+                Ok(config) => (config.licence.clients, Vec::new()),
+                Err(diagnostics) => (None, diagnostics),
+            };
+            clients = named;
+            return ("configuration", "a configuration".to_owned(), diagnostics);
         }
-    };
-    if is_configuration(path, &source.text) {
-        let diagnostics = config::compile(source, &Overrides::default()).err().unwrap_or_default();
-        return Checked { file, kind: "configuration", summary: "a configuration".to_owned(), diagnostics };
+        if has_key(&source.text, &["client"]) { check_clients(source) } else { check_policy(source) }
+    });
+    (checked, clients)
+}
+
+fn check(path: &Path, find: impl FnOnce(Source) -> Found) -> Checked {
+    let file = path.display().to_string();
+    let (kind, summary, diagnostics) = policy_file::read(path).map_or_else(
+        |error| {
+            let nowhere = Source { name: file.clone(), text: String::new() };
+            let why = format!("the file cannot be read: {error}");
+            ("unknown", String::new(), vec![Diagnostic::error(&nowhere, 0..0, why)])
+        },
+        find,
+    );
+    Checked { file, kind, summary, diagnostics }
+}
+
+fn check_clients(source: Source) -> Found {
+    match Clients::parse(source) {
+        Ok(clients) => {
+            let count = clients.len();
+            let summary =
+                format!("{count} client{} of the licence server", if count == 1 { "" } else { "s" });
+            ("clients", summary, Vec::new())
+        }
+        Err(diagnostics) => ("clients", String::new(), diagnostics),
     }
+}
+
+fn check_policy(source: Source) -> Found {
     match policy_file::compile(source, None) {
         Ok((snapshot, diagnostics)) => {
             let rules = snapshot.rule_names().count().saturating_sub(2);
@@ -90,9 +128,9 @@ fn check_file(path: &Path) -> Checked {
                 snapshot.mode().as_str(),
                 snapshot.digest()
             );
-            Checked { file, kind: "policy", summary, diagnostics }
+            ("policy", summary, diagnostics)
         }
-        Err(diagnostics) => Checked { file, kind: "policy", summary: String::new(), diagnostics },
+        Err(diagnostics) => ("policy", String::new(), diagnostics),
     }
 }
 
@@ -103,8 +141,13 @@ fn is_configuration(path: &Path, text: &str) -> bool {
     }
     const KEYS: [&str; 8] =
         ["listen", "listener", "upstream", "serve", "state", "admin", "ledger", "timeouts"];
+    has_key(text, &KEYS)
+}
+
+/// Whether a file has one of these keys at its top.
+fn has_key(text: &str, keys: &[&str]) -> bool {
     let (table, _) = toml::de::DeTable::parse_recoverable(text);
-    table.get_ref().keys().any(|key| KEYS.contains(&key.get_ref().as_ref()))
+    table.get_ref().keys().any(|key| keys.contains(&key.get_ref().as_ref()))
 }
 
 fn print_text(checked: &[Checked]) {

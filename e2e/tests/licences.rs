@@ -217,6 +217,116 @@ fn each_fault_of_a_call_has_its_answer() {
     assert!(byline.records().is_empty(), "nothing of it is metered");
 }
 
+/// What the licence server gives and refuses is counted, by what clients were told.
+#[test]
+fn tokens_are_counted_by_what_clients_got() {
+    let (origin, desk) = (site(), Desk::new());
+    let byline = desk.serve(&origin.url(), POLICY);
+    let counted =
+        |result: &str| byline.metric("byline_licence_tokens_total", &[&format!("result=\"{result}\"")]);
+    let results = [
+        "given",
+        "too-many-calls",
+        "invalid_request",
+        "invalid_client",
+        "unauthorized_client",
+        "invalid_license",
+        "invalid_resource",
+        "unsupported_grant_type",
+        "server_error",
+    ];
+    let series = byline.metrics();
+    let is_there = |result: &&str| {
+        let name = format!("byline_licence_tokens_total{{result=\"{result}\"}}");
+        series.contains(&(name, 0.0))
+    };
+    assert!(results.iter().all(is_there), "all are there from the start: {series:?}");
+    let good = asking(TRAINING, "/licensed/*");
+    training(&byline);
+    training(&byline);
+    for (lines, form) in [
+        (rich(), String::new()),
+        (String::new(), good.clone()),
+        (basic("poor", SECRET), good.clone()),
+        (rich(), asking("<licence/>", "/licensed/*")),
+        (rich(), asking(TRAINING, "/elsewhere/*")),
+        (rich(), good.replace("client_credentials", "password")),
+    ] {
+        byline.ask(call("/token", &lines, &form));
+    }
+    // Other endpoints give no tokens.
+    byline.ask(call("/introspect", "", "token=a&resource=b"));
+    let mut client = Client::connect_from([127, 0, 0, 8], byline.listen);
+    while client.ask(call("/token", "", "")).status != 429 {}
+    until_true("the counts", PATIENCE, || counted("too-many-calls") == 1.0);
+    assert_eq!(counted("given"), 2.0);
+    for one in [
+        "invalid_client",
+        "unauthorized_client",
+        "invalid_license",
+        "invalid_resource",
+        "unsupported_grant_type",
+    ] {
+        assert_eq!(counted(one), 1.0, "{one}");
+    }
+    assert!(counted("invalid_request") > 100.0);
+    assert_eq!(counted("server_error"), 0.0);
+}
+
+#[test]
+fn words_of_the_drafts_are_taken_where_the_configuration_says_so() {
+    let (origin, desk) = (site(), Desk::new());
+    let draft = asking(TRAINING, "/licensed/*").replace("client_credentials", "rsl");
+    for (more, status) in [("", 400), ("drafts = true\n", 200)] {
+        let config = config::site(&origin.url(), &format!("{}{}{more}", config::POLICY, desk.config()));
+        let byline = configured(config).policy(POLICY).start();
+        let answer = byline.ask(call("/token", &rich(), &draft));
+        assert_eq!(answer.status, status, "{}", answer.text());
+        if status == 200 {
+            assert_eq!(json(&answer)["token_type"], "License", "never the drafts' own");
+        }
+    }
+}
+
+/// `byline check` reads what a start would read: the file of clients that a configuration names, each mistake with its place.
+#[test]
+fn a_configuration_is_checked_with_its_clients() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (clients, config) = (dir.path().join("clients.toml"), dir.path().join("byline.toml"));
+    let text = format!("upstream = \"http://127.0.0.1:1\"\n[licence]\nclients = \"{}\"\n", clients.display());
+    std::fs::write(&config, text).expect("a temporary file");
+    let check = |file: &Path, format: &str| {
+        run(["check".as_ref(), "--format".as_ref(), format.as_ref(), file.as_os_str()])
+    };
+    let good =
+        format!("[[client]]\nid = \"lab\"\noperator = \"labs\"\nsecret_sha256 = \"{}\"\n", "a".repeat(64));
+    std::fs::write(&clients, &good).expect("a temporary file");
+    let said = check(&config, "text");
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("clients.toml: in order: 1 client of the licence server"), "{}", said.err);
+    for (text, place, what) in [
+        (good.replace("operator", "operater"), ":3:1\n", "operater"),
+        (good.replace(&"a".repeat(64), "hunter2"), ":4:17\n", "is no SHA-256"),
+        (format!("{good}{good}"), ":6:6\n", "is there twice"),
+        (good.replace("[[client]]", "[[clients]]"), ":1:3\n", "clients"),
+    ] {
+        std::fs::write(&clients, &text).expect("a temporary file");
+        let said = check(&config, "text");
+        let at = format!("{}{place}", clients.display());
+        assert_eq!(said.code, 3, "{text}\n{}", said.err);
+        assert!(said.err.contains(&at) && said.err.contains(what), "{at} {what}\n{}", said.err);
+        assert!(!said.err.contains("hunter2"), "a secret is not repeated: {}", said.err);
+    }
+    let said = check(&config, "json");
+    let report: Value = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!((&report["valid"], &report["files"][1]["kind"]), (&false.into(), &"clients".into()));
+    std::fs::write(&clients, &good).expect("a temporary file");
+    assert_eq!(check(&clients, "text").code, 0, "by itself as well");
+    std::fs::remove_file(&clients).expect("our own file");
+    let said = check(&config, "text");
+    assert!(said.code == 3 && said.err.contains("cannot be read"), "{}", said.err);
+}
+
 #[test]
 fn each_fault_of_a_token_has_its_answer_and_costs_nothing() {
     let (origin, desk) = (site(), Desk::new());
@@ -330,10 +440,16 @@ fn a_revoked_token_is_refused_from_the_next_fetch_on_and_after_a_restart() {
     let good = std::fs::read_to_string(&said).expect("the file");
     // A list that nobody can read is no empty one.
     std::fs::write(&said, format!("{good}nonsense\n")).expect("our own file");
-    let answer = fetch(&byline, RICH, "RichBot", "/licensed/1", &license(&third));
-    check(&answer, 503, "server_error");
-    assert!(answer.fields.has("retry-after"));
+    let unknown = || byline.words().matches("no licence token can be checked").count();
+    for _ in 0..3 {
+        let answer = fetch(&byline, RICH, "RichBot", "/licensed/1", &license(&third));
+        check(&answer, 503, "server_error");
+        assert!(answer.fields.has("retry-after"));
+    }
+    assert_eq!(unknown(), 1, "it is said once");
     std::fs::write(&said, good).expect("our own file");
+    assert_eq!(fetches(&byline, &third), 401);
+    assert!(byline.words().contains("licence tokens can be checked again"));
     let second = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs();
     let revoked = second();
     until_true("the next second", PATIENCE, || second() > revoked);

@@ -27,7 +27,7 @@ pub use record::{RecordError, Rollup, UsageRecord};
 pub use rollup::{RolledFetch, Rollups};
 pub use telemetry::{
     Counted, LedgerFigures, LedgerState, Limit, Lookup, RequestClass, SignatureVerdict, Telemetry,
-    UnmeteredReason, UpstreamFailure,
+    TokenAnswer, UnmeteredReason, UpstreamFailure,
 };
 pub use text::Text;
 pub use time::{month_of, month_text};

@@ -78,6 +78,8 @@ metrics! {
     SIGNATURES = "byline_signatures_total", ["verdict"], "Signed requests of AI crawlers, by what their signatures proved.";
     SIGNAL_DRIFT = "byline_signal_drift_total", ["signal", "kind"],
         "Responses in which the origin says something else about AI crawlers than the policy does, by signal.";
+    LICENCE_TOKENS = "byline_licence_tokens_total", ["result"],
+        "Licence tokens that clients asked the built-in licence server for, by what they got.";
     LOOKUPS = "byline_reverse_dns_lookups_total", ["result"], "Reverse DNS look-ups of crawlers' addresses.";
 
     HELD_BYTES = "byline_held_buffer_bytes", [], "Body bytes that wait for the ledger before they leave.";

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use policy::lint::Kind as DriftKind;
+use policy::protocol::olp::{Endpoint, ErrorCode};
 use policy::publish::Signal;
 use policy::{Class, Mode, PolicySnapshot, RefusalKind};
 use prometheus::core::Collector;
@@ -120,6 +121,17 @@ pub enum SignatureVerdict {
     Unverified,
 }
 
+/// What a client got that asked the licence server for a token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum TokenAnswer {
+    /// A token.
+    Given,
+    /// Nothing: it asks too often.
+    TooManyCalls,
+    /// This error.
+    Refused(ErrorCode),
+}
+
 /// The ledger in figures, as a scrape shows them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LedgerFigures {
@@ -177,6 +189,7 @@ pub struct Telemetry {
     agent_keys_age: GaugeVec,
     signatures: Vec<IntCounter>,
     signal_drift: Vec<IntCounter>,
+    licence_tokens: Vec<(TokenAnswer, IntCounter)>,
     held_bytes: IntGauge,
     ledger: LedgerSeries,
     per_crawler: PerCrawler,
@@ -238,6 +251,14 @@ fn drifts() -> Vec<[&'static str; 2]> {
     Signal::ALL.iter().flat_map(|signal| kinds().map(|kind| [signal.as_str(), kind.as_str()])).collect()
 }
 
+/// What a client can get that asks for a token, and its word: the errors are called as clients read them.
+fn token_answers() -> impl Iterator<Item = (TokenAnswer, &'static str)> {
+    let errors = ErrorCode::ALL.into_iter().filter(|code| code.belongs_to(Endpoint::Token));
+    [(TokenAnswer::Given, "given"), (TokenAnswer::TooManyCalls, "too-many-calls")]
+        .into_iter()
+        .chain(errors.map(|code| (TokenAnswer::Refused(code), code.as_str())))
+}
+
 /// What stands for a crawler that no policy named.
 const OTHER: &str = "other";
 
@@ -264,6 +285,7 @@ impl Telemetry {
         let verdicts: Vec<[&str; 2]> =
             VERDICTS.iter().flat_map(|verdict| UNITS.map(|unit| [*verdict, unit])).collect();
         let reloads = make.counters(&names::RELOADS);
+        let licence_tokens = make.counters(&names::LICENCE_TOKENS);
         let telemetry = Telemetry {
             policy_info: make.gauges(&names::POLICY_INFO),
             reload_successful: make.gauge(&names::RELOAD_SUCCESSFUL),
@@ -289,6 +311,9 @@ impl Telemetry {
             agent_keys_age: make.gauges(&names::AGENT_KEYS_AGE),
             signatures: make.each(&names::SIGNATURES, &SignatureVerdict::ALL),
             signal_drift: make.all(&names::SIGNAL_DRIFT, &drifts()),
+            licence_tokens: token_answers()
+                .map(|(answer, word)| (answer, licence_tokens.with_label_values(&[word])))
+                .collect(),
             held_bytes: make.gauge(&names::HELD_BYTES),
             ledger: LedgerSeries::new(&make),
             per_crawler: PerCrawler {
@@ -483,6 +508,13 @@ impl Telemetry {
         let kinds = DriftKind::ALL.iter().filter(|kind| kind.is_contradiction());
         if let Some(kind) = kinds.clone().position(|other| *other == kind) {
             self.signal_drift[signal as usize * kinds.count() + kind].inc();
+        }
+    }
+
+    /// A client asked the licence server for a token.
+    pub fn licence_token(&self, answer: TokenAnswer) {
+        if let Some((_, counter)) = self.licence_tokens.iter().find(|(other, _)| *other == answer) {
+            counter.inc();
         }
     }
 

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use policy::protocol::olp::Drafts;
+
 use super::Table;
 
 /// How licences are given and checked.
@@ -23,6 +25,8 @@ pub(crate) struct LicenceSettings {
     pub(crate) cache: Duration,
     /// Whether tokens go on to the origins.
     pub(crate) forward: bool,
+    /// Whether clients may speak as the drafts before 1.0 have it.
+    pub(crate) drafts: Drafts,
 }
 
 pub(super) fn licence(table: &Table<'_, '_, '_>) -> LicenceSettings {
@@ -34,6 +38,7 @@ pub(super) fn licence(table: &Table<'_, '_, '_>) -> LicenceSettings {
         timeout: table.duration("timeout", Duration::from_secs(2)),
         cache: table.duration("cache", Duration::from_secs(60)),
         forward: table.flag("forward", false),
+        drafts: if table.flag("drafts", false) { Drafts::Accept } else { Drafts::Refuse },
     };
     if let (Some(place), None) = (table.fields.key("client_secret"), &settings.client_id) {
         let help = "write client_id, the name under which the licence server knows us";

@@ -13,11 +13,11 @@ use http::header::{
 use http::{Method, Response, StatusCode, request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use metrics::TokenAnswer;
 use policy::protocol::cap::TokenId;
 use policy::protocol::olp::{
-    BODY_BYTES_MAX, Client, ClientError, Drafts, ErrorCode, INTROSPECT_PATH, IntrospectRequest,
-    IntrospectResponse, KEY_PATH, KeyRequest, MessageError, OlpError, TOKEN_PATH, TokenRequest,
-    TokenResponse,
+    BODY_BYTES_MAX, Client, ClientError, ErrorCode, INTROSPECT_PATH, IntrospectRequest, IntrospectResponse,
+    KEY_PATH, KeyRequest, MessageError, OlpError, TOKEN_PATH, TokenRequest, TokenResponse,
 };
 use policy::{LICENCE_SERVER_PATH, PolicySnapshot, Stated};
 use tracing::{debug, error, info};
@@ -72,13 +72,24 @@ impl Call<'_> {
         if head.method != Method::POST {
             return status(StatusCode::METHOD_NOT_ALLOWED, Some((ALLOW, HeaderValue::from_static("POST"))));
         }
+        let is_for_token = path == TOKEN_PATH;
+        let count = |answer: TokenAnswer| {
+            if is_for_token {
+                self.shared.telemetry.licence_token(answer);
+            }
+        };
         if !self.shared.licences.may_ask(self.client) {
+            count(TokenAnswer::TooManyCalls);
             let later = (RETRY_AFTER, HeaderValue::from_static("10"));
             return status(StatusCode::TOO_MANY_REQUESTS, Some(later));
         }
         match self.serve(path, &head, body).await {
-            Ok(text) => json(StatusCode::OK, text),
+            Ok(text) => {
+                count(TokenAnswer::Given);
+                json(StatusCode::OK, text)
+            }
             Err(refused) => {
+                count(TokenAnswer::Refused(refused.code));
                 debug!(code = refused.code.as_str(), "the licence server refuses a call");
                 failure(&refused)
             }
@@ -95,7 +106,8 @@ impl Call<'_> {
         let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let unreadable = |error: MessageError| OlpError::from(&error);
         if path == TOKEN_PATH {
-            let request = TokenRequest::parse(content_type, &body, Drafts::Refuse).map_err(unreadable)?;
+            let drafts = self.shared.licences.settings.drafts;
+            let request = TokenRequest::parse(content_type, &body, drafts).map_err(unreadable)?;
             return self.token(&in_force, &caller, &request).await;
         }
         // Whoever is nobody in particular has no business with others' tokens.

@@ -67,7 +67,8 @@ class Crawler:
             keyid = thumbprint(public_jwk(key))
         message = Message(asked.get("method", "GET"), asked["url"], Headers(asked["headers"]))
         agent = asked.get("agent", self.agent + WELL_KNOWN)
-        message.headers["Signature-Agent"] = f'sig1="{agent}"'
+        # A dictionary unless something else is asked for: of the three generations it is the newest.
+        message.headers["Signature-Agent"] = asked.get("signature_agent", f'sig1="{agent}"')
         now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=asked.get("shift", 0))
         signer = HTTPMessageSigner(
             signature_algorithm=algorithms.ED25519,
@@ -81,7 +82,7 @@ class Crawler:
             nonce=secrets.token_urlsafe(32) if asked.get("nonce", True) else None,
             label="sig1",
             tag="web-bot-auth",
-            covered_component_ids=[*asked["components"], '"signature-agent";key="sig1"'],
+            covered_component_ids=[*asked["components"], asked.get("covers_agent", '"signature-agent";key="sig1"')],
         )
         return message.headers.items()
 

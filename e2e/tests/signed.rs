@@ -232,6 +232,44 @@ fn each_single_fault_is_refused_and_nothing_is_charged() {
     assert_eq!(market.sold(), (2, 2 * PRICE_NANO));
 }
 
+/// One agent, however it says where its keys are; and one work, in either way to name it.
+#[test]
+fn every_generation_of_signature_agent_pays() {
+    const WELL_KNOWN: &str = "/.well-known/http-message-signatures-directory";
+    let mut market = open(Language::Python);
+    let agent = market.agent.clone();
+    let member = "\"signature-agent\";key=\"sig1\"";
+    let price = "crawler-max-price";
+    let by_path: &[&str] = &["@authority", "@method", "@path", price];
+    let forms = [
+        (format!("\"{agent}\""), "signature-agent", by_path),
+        (format!("\"{agent}/\""), "signature-agent", by_path),
+        (format!("sig1=\"{agent}\""), member, by_path),
+        (format!("sig1=\"{agent}\";type=directory"), member, by_path),
+        (format!("sig1=\"{agent}{WELL_KNOWN}\";type=jwks_uri"), member, by_path),
+        (format!("sig1=\"{agent}{WELL_KNOWN}\""), member, by_path),
+        (format!("other=\"https://other.example\", sig1=\"{agent}\""), member, by_path),
+        (format!("agent2=\"{agent}\""), "\"signature-agent\";key=\"agent2\"", by_path),
+        (format!("sig1=\"{agent}\""), member, &["@target-uri", price]),
+    ];
+    for (number, (signature_agent, covers_agent, components)) in forms.iter().enumerate() {
+        let change = json!({
+            "signature_agent": signature_agent,
+            "covers_agent": covers_agent,
+            "components": components,
+            "nonce": false,
+        });
+        let request = market.request(&number.to_string(), change);
+        let answer = market.byline.ask(&request);
+        assert_eq!((answer.status, answer.field("crawler-charged")), (200, "USD 0.01"), "{request}");
+    }
+    for record in market.byline.wait_for_records(forms.len()) {
+        let evidence = record["evidence"].as_str().expect("evidence");
+        assert!(evidence.starts_with(&format!("signature {agent}{WELL_KNOWN} ")), "{evidence}");
+    }
+    assert_eq!(market.sold(), (forms.len(), forms.len() as i128 * PRICE_NANO));
+}
+
 #[test]
 fn a_thousand_copies_of_one_payment_buy_one_delivery() {
     /// As many as one process may have connections on a machine of small limits.

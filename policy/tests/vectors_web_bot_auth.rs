@@ -77,7 +77,13 @@ fn judge(file: &Value, case: &Value) -> Result<(), String> {
         {
             Ok(())
         }
+        // Another tag: not there, or wrong, as the settings say.
         ("unsigned" | "ignored", Outcome::Unsigned) => Ok(()),
+        ("unverified" | "policy-reject" | "draft-dependent", Outcome::Unsigned)
+            if another(|outcome| matches!(outcome, Outcome::Invalid { .. })) =>
+        {
+            Ok(())
+        }
         // It holds, and still nothing may be charged: a price that is not covered, or the work.
         ("policy-reject", Outcome::Verified(verified)) => {
             case.holds(verified, &settings)?;
@@ -85,8 +91,8 @@ fn judge(file: &Value, case: &Value) -> Result<(), String> {
             let names: Vec<String> = fields.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
             let prices: Vec<&str> = names.iter().map(String::as_str).filter(is_price).collect();
             match verified.covers_payment(&PaymentCover { fields: &prices, body: false }) {
-                Err(_) if !prices.is_empty() => Ok(()),
-                other => Err(format!("{other:?}")),
+                Err(_) => Ok(()),
+                Ok(()) => Err("it covers all that money needs".to_owned()),
             }
         }
         // Or it is good for longer than the settings allow, and with others would do.

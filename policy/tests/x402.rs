@@ -200,7 +200,10 @@ fn a_changed_authorization_is_not_what_was_signed() {
     elsewhere["accepted"] = json!(offers.ways[1].requirements);
     refused(present(&elsewhere).check(&offers, &asked(NOW)), "invalid_exact_evm_payload_signature", 402);
     let renamed = offers_of(&[Way::Exact(Token { name: "USD Coin".to_owned(), ..token(8453) })]);
-    refused(present(&sent).check(&renamed, &asked(NOW)), "invalid_exact_evm_payload_signature", 402);
+    refused(present(&sent).check(&renamed, &asked(NOW)), "invalid_payment_requirements", 402);
+    let mut silent = sent.clone();
+    silent["accepted"].as_object_mut().expect("an object").remove("extra");
+    refused(present(&silent).check(&renamed, &asked(NOW)), "invalid_exact_evm_payload_signature", 402);
 }
 
 #[test]
@@ -217,6 +220,9 @@ fn what_was_not_offered_is_not_accepted() {
         ("payTo", json!(address(9)), "invalid_payment_requirements"),
         ("amount", json!("9999"), "invalid_payment_requirements"),
         ("amount", json!("010000"), "invalid_payment_requirements"),
+        ("maxTimeoutSeconds", json!(86_400), "invalid_payment_requirements"),
+        ("extra", json!({"name": "USD Coin"}), "invalid_payment_requirements"),
+        ("extra", json!({"assetTransferMethod": "permit2"}), "invalid_payment_requirements"),
     ] {
         let mut altered = sent.clone();
         altered["accepted"][member] = value;

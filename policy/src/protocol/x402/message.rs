@@ -105,6 +105,9 @@ pub struct PaymentRequiredV1 {
     pub error: String,
     /// The ways to pay, the preferred one first.
     pub accepts: Vec<PaymentRequirementsV1>,
+    /// Members that the specification does not name.
+    #[serde(flatten)]
+    pub others: Object,
 }
 
 /// One way to pay (v1 §5.1.2).
@@ -137,6 +140,9 @@ pub struct PaymentRequirementsV1 {
     /// What the scheme needs besides.
     #[serde(default)]
     pub extra: Option<Object>,
+    /// Members that the specification does not name.
+    #[serde(flatten)]
+    pub others: Object,
 }
 
 /// A payment (v1 §5.2).

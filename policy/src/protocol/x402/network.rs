@@ -11,15 +11,34 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Network(String);
 
-/// Version 1's names and the CAIP-2 identifiers of the same networks (x402 v2 §11.1, v1 §8): those whose identifiers have
-/// been compared with the specification. It knows more names; money must not move by one that was guessed.
-const NAMES: [(&str, &str); 6] = [
+/// Version 1's names and the CAIP-2 identifiers of the same networks: those of the specification (v2 §11.1, v1 §8), and the further
+/// ones of its authors' package (`EVM_NETWORK_CHAIN_ID_MAP` of npm's `@x402/evm` 2.27). Money must not move by one that was guessed.
+const NAMES: [(&str, &str); 25] = [
     ("base", "eip155:8453"),
     ("base-sepolia", "eip155:84532"),
     ("avalanche", "eip155:43114"),
     ("avalanche-fuji", "eip155:43113"),
     ("solana", "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp"),
     ("solana-devnet", "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1"),
+    ("iotex", "eip155:4689"),
+    ("ethereum", "eip155:1"),
+    ("sepolia", "eip155:11155111"),
+    ("abstract", "eip155:2741"),
+    ("abstract-testnet", "eip155:11124"),
+    ("sei", "eip155:1329"),
+    ("sei-testnet", "eip155:1328"),
+    ("polygon", "eip155:137"),
+    ("polygon-amoy", "eip155:80002"),
+    ("peaq", "eip155:3338"),
+    ("story", "eip155:1514"),
+    ("educhain", "eip155:41923"),
+    ("skale-base-sepolia", "eip155:324705682"),
+    ("megaeth", "eip155:4326"),
+    ("monad", "eip155:143"),
+    ("stable", "eip155:988"),
+    ("stable-testnet", "eip155:2201"),
+    ("celo", "eip155:42220"),
+    ("flare", "eip155:14"),
 ];
 
 impl Network {

@@ -168,7 +168,12 @@ impl Offers {
     pub fn body(&self, error: &str) -> Option<PaymentRequiredV1> {
         let accepts: Vec<_> =
             self.ways.iter().filter_map(|offered| offered.version_1(&self.resource)).collect();
-        (!accepts.is_empty()).then(|| PaymentRequiredV1 { x402_version: 1, error: error.to_owned(), accepts })
+        (!accepts.is_empty()).then(|| PaymentRequiredV1 {
+            x402_version: 1,
+            error: error.to_owned(),
+            accepts,
+            others: Object::new(),
+        })
     }
 
     fn required_of(
@@ -242,6 +247,7 @@ impl Offered {
             max_timeout_seconds: token.max_timeout_secs,
             asset: token.asset.to_string(),
             extra: object(json!({"name": token.name, "version": token.version})),
+            others: Object::new(),
         })
     }
 }

@@ -381,13 +381,20 @@ fn accepted<'a>(offers: &'a Offers, accepted: &PaymentRequirements) -> Result<&'
             }
             continue;
         }
-        // The client's `extra` is not compared: what counts of it is in our own, and it may leave out or add.
         let differs = if !same_party(&offered.way, &ours.asset, &accepted.asset) {
             "asset"
         } else if !same_party(&offered.way, &ours.pay_to, &accepted.pay_to) {
             "payTo"
         } else if ours.amount != accepted.amount {
             "amount"
+        } else if ours
+            .max_timeout_seconds
+            .zip(accepted.max_timeout_seconds)
+            .is_some_and(|(own, said)| own != said)
+        {
+            "maxTimeoutSeconds"
+        } else if contradicts(ours.extra.as_ref(), accepted.extra.as_ref()) {
+            "extra"
         } else {
             return Ok(offered);
         };
@@ -396,6 +403,12 @@ fn accepted<'a>(offers: &'a Offers, accepted: &PaymentRequirements) -> Result<&'
         }
     }
     Err(error)
+}
+
+/// Whether a client says something else than we did: it may leave out and add, for what counts is in our own.
+fn contradicts(ours: Option<&Object>, theirs: Option<&Object>) -> bool {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else { return false };
+    theirs.iter().any(|(name, said)| ours.get(name).is_some_and(|own| own != said))
 }
 
 /// Addresses are compared as such, roles and currencies as texts.

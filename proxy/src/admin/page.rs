@@ -1,5 +1,6 @@
 //! The first page: crawlers, works, amounts and the ledger's state, as plain HTML without a script.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::summary::Summary;
@@ -16,6 +17,7 @@ pub(crate) fn render(summary: &Summary) -> String {
     let refused: u64 = lines.iter().map(|line| line.refused).sum();
     let quoted: i128 = lines.iter().map(|line| line.quoted_nano).sum();
     let owed: i128 = lines.iter().map(|line| line.owed_nano).sum();
+    let settled: i128 = lines.iter().map(|line| line.settled_nano).sum();
     let mode = summary.policy.mode().as_str();
     let _ = write!(
         html,
@@ -23,15 +25,20 @@ pub(crate) fn render(summary: &Summary) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <title>Byline</title><style>{STYLE}</style></head><body><main>\
          <header><h1>Byline</h1><p>What AI crawlers took in {month} (UTC). Mode: <b>{mode}</b>.</p></header>\
-         <section class=\"figures\" aria-label=\"Totals\">{fetches}{bytes}{quoted}{owed}{refused}</section>",
+         <section class=\"figures\" aria-label=\"Totals\">{fetches}{bytes}{quoted}{owed}{settled}{refused}</section>",
         month = escape(&summary.month),
         fetches = figure("Fetches metered", &grouped(fetches)),
         bytes = figure("Delivered", &human_bytes(bytes)),
         quoted = figure("Would cost", &format!("{} {currency}", policy::decimal(quoted))),
         owed = figure("Owed", &format!("{} {currency}", policy::decimal(owed))),
+        settled = match settled {
+            0 => String::new(),
+            _ => figure("Settled", &format!("{} {currency}", policy::decimal(settled))),
+        },
         refused = figure("Refused", &grouped(refused)),
     );
     crawlers(&mut html, summary);
+    payments(&mut html, summary);
     works(&mut html, summary);
     let _ = writeln!(
         html,
@@ -96,15 +103,48 @@ fn crawlers(html: &mut String, summary: &Summary) {
     html.push_str("</tbody></table></div></section>");
 }
 
+/// What was paid before delivery, beside what is on the account: by operator, where anybody has paid so.
+fn payments(html: &mut String, summary: &Summary) {
+    let mut operators: BTreeMap<(&str, &str), (i128, i128)> = BTreeMap::new();
+    for line in &summary.totals.lines {
+        let (settled, payable) = operators.entry((&line.operator, &line.currency)).or_default();
+        *settled += line.settled_nano;
+        *payable += line.owed_nano;
+    }
+    operators.retain(|_, (settled, _)| *settled != 0);
+    if operators.is_empty() {
+        return;
+    }
+    html.push_str(
+        "<section><h2>Paid before delivery</h2><p class=\"empty\">Settled is paid already; payable is what is owed on account.</p>\
+         <div class=\"scroll\"><table><thead><tr><th>Operator</th><th class=\"n\">Settled</th>\
+         <th class=\"n\">Payable</th></tr></thead><tbody>",
+    );
+    for ((operator, currency), (settled, payable)) in operators {
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td class=\"n\">{} {currency}</td><td class=\"n\">{} {currency}</td></tr>",
+            escape(operator),
+            policy::decimal(settled),
+            policy::decimal(payable),
+            currency = escape(currency),
+        );
+    }
+    html.push_str("</tbody></table></div></section>");
+}
+
 fn works(html: &mut String, summary: &Summary) {
     if summary.totals.works.is_empty() {
         return;
     }
     let currency = summary.policy.currency();
+    // A work's sum has what was paid at once as well.
+    let is_any_settled = summary.totals.lines.iter().any(|line| line.settled_nano != 0);
+    let amount = if is_any_settled { "Owed and settled" } else { "Owed" };
     let _ = write!(
         html,
         "<section><h2>Works fetched most</h2><div class=\"scroll\"><table><thead><tr><th>Work</th>\
-         <th class=\"n\">Fetches</th><th class=\"n\">Bytes</th><th class=\"n\">Owed, {currency}</th></tr></thead><tbody>",
+         <th class=\"n\">Fetches</th><th class=\"n\">Bytes</th><th class=\"n\">{amount}, {currency}</th></tr></thead><tbody>",
     );
     for work in summary.totals.works.iter().take(25) {
         let about = if work.error > 0 { "≤ " } else { "" };

@@ -232,6 +232,19 @@ impl Payments {
         Ok(Taken { payments: Arc::clone(self), key, before: Before::Nothing })
     }
 
+    /// Takes a payment whose outcome is unknown and that nobody has, to ask what became of it. `None` if it is known by now, or under way.
+    pub fn take_unknown(self: &Arc<Self>, key: &[u8; 32]) -> Option<Taken> {
+        let mut known = self.known();
+        let payment = known.payments.get_mut(key)?;
+        if payment.busy || payment.state != State::Settling {
+            return None;
+        }
+        payment.busy = true;
+        let key = SpendKey { until: payment.until, digest: *key };
+        drop(known);
+        Some(Taken { payments: Arc::clone(self), key, before: Before::Unknown })
+    }
+
     /// Whether somebody was, or is being, asked to settle this: its time may be over, and it is still not nothing.
     pub fn is_known(&self, key: &[u8; 32]) -> bool {
         self.known().payments.get(key).is_some_and(|payment| payment.state != State::New)

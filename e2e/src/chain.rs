@@ -134,6 +134,18 @@ impl Payer {
         hex(&[&signature.to_bytes()[..], &[27 + u8::from(id.is_y_odd())]].concat())
     }
 
+    /// A payment of version 1 for the first way of an offer.
+    pub fn pays_v1(&self, required: &Value, nonce: u64) -> Value {
+        let accepted = &required["accepts"][0];
+        let authorization = self.authorization(accepted, nonce);
+        json!({
+            "x402Version": 1,
+            "scheme": accepted["scheme"],
+            "network": accepted["network"],
+            "payload": {"signature": self.sign(accepted, &authorization), "authorization": authorization},
+        })
+    }
+
     /// A payment of version 2 for the first way of an offer.
     pub fn pays(&self, required: &Value, nonce: u64) -> Value {
         let accepted = &required["accepts"][0];
@@ -180,6 +192,8 @@ pub enum Fault {
     Garbage,
     /// Says that it settled for somebody else.
     OtherPayer,
+    /// Says, after a time, that this account has no money; to others it behaves as it should.
+    Poor(String, Duration),
 }
 
 /// What was settled.
@@ -198,6 +212,7 @@ struct State {
     idempotent: bool,
     settled: HashMap<String, Transfer>,
     verified: usize,
+    poor: usize,
     asked: usize,
 }
 
@@ -258,6 +273,11 @@ impl Facilitator {
         self.state().verified
     }
 
+    /// How often it was asked about an account without money ([`Fault::Poor`]).
+    pub fn asked_about_the_poor(&self) -> usize {
+        self.state().poor
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -277,8 +297,18 @@ fn answer(state: &Mutex<State>, request: &Request) -> Option<Vec<u8>> {
             Some(ok(200, &json!({"kinds": kinds, "extensions": [], "signers": {}})))
         }
         ("POST", "/verify") => {
+            let payer = &body["paymentPayload"]["payload"]["authorization"]["from"];
             let mut state = lock(state);
             state.verified += 1;
+            if let Fault::Poor(account, time) = state.fault.clone()
+                && payer.as_str().is_some_and(|payer| payer.eq_ignore_ascii_case(&account))
+            {
+                state.poor += 1;
+                drop(state);
+                thread::sleep(time);
+                let reason = "insufficient_funds";
+                return Some(ok(200, &json!({"isValid": false, "invalidReason": reason, "payer": payer})));
+            }
             let reason = match (&state.fault, check(&body)) {
                 (Fault::Invalid(reason), _) => Some((*reason).to_owned()),
                 (_, Err(reason)) => Some(reason),
@@ -287,7 +317,6 @@ fn answer(state: &Mutex<State>, request: &Request) -> Option<Vec<u8>> {
                 }
                 _ => None,
             };
-            let payer = &body["paymentPayload"]["payload"]["authorization"]["from"];
             Some(ok(200, &json!({"isValid": reason.is_none(), "invalidReason": reason, "payer": payer})))
         }
         ("POST", "/settle") => settle(state, &body),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::chain::{ASSET, Facilitator, NETWORK, PAY_TO, header, read_header};
+use crate::chain::{ASSET, Facilitator, NETWORK, PAY_TO, Payer, header, read_header};
 use crate::config::{POLICY, site};
 use crate::origin::ok;
 use crate::wait::{self, PATIENCE};
@@ -112,6 +112,68 @@ pub fn required(byline: &Byline, path: &str) -> Value {
 /// One request of the crawler with a payment.
 pub fn pay(byline: &Byline, path: &str, payment: &Value) -> Answer {
     ask(byline, path, &format!("Payment-Signature: {}\r\n", header(payment)))
+}
+
+/// A version of x402, as a client speaks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `X-PAYMENT`; offers in the body.
+    V1,
+    /// `PAYMENT-SIGNATURE`; offers in a header.
+    V2,
+}
+
+impl Dialect {
+    /// Both.
+    pub const ALL: [Dialect; 2] = [Dialect::V1, Dialect::V2];
+
+    /// What an answer offers.
+    pub fn offer_of(self, answer: &Answer) -> Value {
+        match self {
+            Dialect::V1 => serde_json::from_slice(&answer.body).unwrap_or_default(),
+            Dialect::V2 => read_header(answer.field("payment-required")),
+        }
+    }
+
+    /// Whether an answer offers anything.
+    pub fn is_offered(self, answer: &Answer) -> bool {
+        match self {
+            Dialect::V1 => answer.text().contains("x402Version"),
+            Dialect::V2 => answer.fields.has("payment-required"),
+        }
+    }
+
+    /// A payment for a work.
+    pub fn payment(self, byline: &Byline, path: &str, payer: &Payer, nonce: u64) -> Value {
+        let answer = ask(byline, path, "");
+        assert_eq!(answer.status, 402, "{}", answer.text());
+        let offer = self.offer_of(&answer);
+        match self {
+            Dialect::V1 => payer.pays_v1(&offer, nonce),
+            Dialect::V2 => payer.pays(&offer, nonce),
+        }
+    }
+
+    /// The line of a request that pays.
+    pub fn line(self, payment: &Value) -> String {
+        let name = if self == Dialect::V1 { "X-Payment" } else { "Payment-Signature" };
+        format!("{name}: {}\r\n", header(payment))
+    }
+
+    /// One request of the crawler with a payment.
+    pub fn pay(self, byline: &Byline, path: &str, payment: &Value) -> Answer {
+        ask(byline, path, &self.line(payment))
+    }
+
+    /// Where an answer tells what became of a payment.
+    pub fn result_field(self) -> &'static str {
+        if self == Dialect::V1 { "x-payment-response" } else { "payment-response" }
+    }
+
+    /// What became of a payment.
+    pub fn result(self, answer: &Answer) -> Value {
+        read_header(answer.field(self.result_field()))
+    }
 }
 
 /// What was paid, by the records: in nano-units.

@@ -7,10 +7,12 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use e2e::chain::{ASSET, Facilitator, Fault, NETWORK, PAY_TO, Payer, header, hex, now, read_header};
+use e2e::chain::{
+    ASSET, Facilitator, Fault, NETWORK, NETWORK_V1, PAY_TO, Payer, header, hex, now, read_header,
+};
 use e2e::config::{POLICY, POOR, site};
 use e2e::licences::{self, Desk};
-use e2e::paid::{AGENT, PRICE, SHOP, agree, ask, offering, pay, press, required, shop, x402};
+use e2e::paid::{AGENT, Dialect, PRICE, SHOP, agree, ask, offering, pay, press, required, shop, x402};
 use e2e::wait::{self, PATIENCE};
 use e2e::{Byline, Client, configured, get};
 use serde_json::{Value, json};
@@ -51,6 +53,9 @@ fn a_client_of_others_pays_by_both_versions() {
         let statement = byline.statement(&[]);
         let by = json!([{"way": format!("x402 {NETWORK}"), "fetches": 1, "amount": "0.01"}]);
         assert_eq!(statement["settled_by"], by);
+        let page = byline.admin_get("/");
+        let paid = "<td>pay-labs</td><td class=\"n\">0.01 USD</td><td class=\"n\">0 USD</td>";
+        assert!(page.contains("<span>Settled</span><b>0.01 USD</b>") && page.contains(paid), "{page}");
         // What is ours to take does not reach the origin, and an origin does not say what was paid.
         let sent = origin.requests();
         assert!(
@@ -280,6 +285,143 @@ fn each_single_fault_is_refused_and_nothing_moves() {
 }
 
 #[test]
+fn each_single_fault_of_version_1_is_refused_and_nothing_moves() {
+    let (origin, facilitator) = (press(), Facilitator::start());
+    let byline = shop(&origin, &facilitator, &x402(""));
+    let (v1, payer) = (Dialect::V1, Payer::new(0x11));
+    let offer = v1.offer_of(&ask(&byline, "/articles/1", ""));
+    let accepted = &offer["accepts"][0];
+    let mut nonce = 0;
+    let mut signed = |change: fn(&mut Value)| {
+        nonce += 1;
+        let mut authorization = payer.authorization(accepted, nonce);
+        change(&mut authorization);
+        let mut payment = payer.pays_v1(&offer, nonce);
+        payment["payload"] =
+            json!({"signature": payer.sign(accepted, &authorization), "authorization": authorization});
+        payment
+    };
+    let with = |mut payment: Value, path: &str, value: Value| {
+        *payment.pointer_mut(path).expect("a member") = value;
+        payment
+    };
+    let without = |mut payment: Value, name: &str| {
+        payment.as_object_mut().expect("an object").remove(name);
+        payment
+    };
+    let mut other_key = signed(|_| {});
+    other_key["payload"]["signature"] =
+        json!(Payer::new(0x22).sign(accepted, &other_key["payload"]["authorization"]));
+    let mut other_token = signed(|_| {});
+    let elsewhere = json!({"asset": PAY_TO, "extra": accepted["extra"]});
+    other_token["payload"]["signature"] =
+        json!(payer.sign(&elsewhere, &other_token["payload"]["authorization"]));
+    let value = "invalid_exact_evm_payload_authorization_value";
+    let signature = "invalid_exact_evm_payload_signature";
+    let cases: Vec<(&str, Value, u16, &str)> = vec![
+        ("less", signed(|a| a["value"] = json!("9999")), 402, value),
+        ("more", signed(|a| a["value"] = json!("10001")), 402, value),
+        (
+            "to another",
+            signed(|a| a["to"] = json!(ASSET)),
+            402,
+            "invalid_exact_evm_payload_recipient_mismatch",
+        ),
+        (
+            "over",
+            signed(|a| a["validBefore"] = json!((now() - 1).to_string())),
+            402,
+            "invalid_exact_evm_payload_authorization_valid_before",
+        ),
+        (
+            "not yet",
+            signed(|a| a["validAfter"] = json!((now() + 30).to_string())),
+            402,
+            "invalid_exact_evm_payload_authorization_valid_after",
+        ),
+        ("by another key", other_key, 402, signature),
+        ("for another token", other_token, 402, signature),
+        (
+            "altered after it was signed",
+            with(signed(|_| {}), "/payload/authorization/validAfter", json!("1")),
+            402,
+            signature,
+        ),
+        ("another network", with(signed(|_| {}), "/network", json!("base")), 402, "invalid_network"),
+        ("a network of version 2", with(signed(|_| {}), "/network", json!(NETWORK)), 402, "invalid_network"),
+        ("another scheme", with(signed(|_| {}), "/scheme", json!("upto")), 402, "unsupported_scheme"),
+        ("another version", with(signed(|_| {}), "/x402Version", json!(2)), 402, "invalid_x402_version"),
+        ("no version", without(signed(|_| {}), "x402Version"), 402, "invalid_x402_version"),
+        ("no scheme", without(signed(|_| {}), "scheme"), 400, "invalid_payload"),
+        ("no payload", without(signed(|_| {}), "payload"), 400, "invalid_payload"),
+        (
+            "no authorization",
+            with(signed(|_| {}), "/payload/authorization", json!(1)),
+            400,
+            "invalid_payload",
+        ),
+        (
+            "a payment of version 2",
+            payer.pays(&required(&byline, "/articles/1"), 99),
+            402,
+            "invalid_x402_version",
+        ),
+    ];
+    for (what, payment, status, reason) in &cases {
+        let answer = v1.pay(&byline, "/articles/1", payment);
+        assert_eq!(answer.status, *status, "{what}: {}", answer.text());
+        let result = v1.result(&answer);
+        assert_eq!((&result["success"], &result["errorReason"]), (&json!(false), &json!(reason)), "{what}");
+        assert!(!answer.fields.has("payment-response"), "{what}: told in the version's own header");
+        assert_eq!(v1.is_offered(&answer), *status == 402, "{what}: a fresh offer with each 402");
+        assert!(!answer.text().contains("hello"), "{what}");
+    }
+    for value in ["", "%%%", "bnVsbA==", &"A".repeat(20_000)] {
+        let answer = ask(&byline, "/articles/1", &format!("X-Payment: {value}\r\n"));
+        assert_eq!(answer.status, 400, "{value:.20}: {}", answer.text());
+    }
+    let twice = v1.line(&signed(|_| {})).repeat(2);
+    assert_eq!(ask(&byline, "/articles/1", &twice).status, 400);
+    assert_eq!(
+        (facilitator.asked(), facilitator.transfers()),
+        (0, 0),
+        "nobody was asked to settle any of it"
+    );
+    assert!(origin.untouched() && byline.records().is_empty(), "and the origin knows of none");
+
+    // A payment of version 1 names no resource: bound by what it bought first, in whichever version it comes again.
+    let good = signed(|_| {});
+    let answer = v1.pay(&byline, "/articles/1", &good);
+    assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+    let result = v1.result(&answer);
+    assert_eq!((&result["success"], &result["network"]), (&json!(true), &json!(NETWORK_V1)), "{result}");
+    for path in ["/articles/1", "/articles/2"] {
+        let answer = v1.pay(&byline, path, &good);
+        assert_eq!(answer.status, 402, "{path}: {}", answer.text());
+    }
+    let mut as_v2 = payer.pays(&required(&byline, "/articles/1"), 98);
+    as_v2["payload"] = good["payload"].clone();
+    assert_eq!(
+        pay(&byline, "/articles/1", &as_v2).status,
+        402,
+        "the same authorization in the other version"
+    );
+    // Another authorization under a nonce that is used.
+    let mut again = payer.authorization(accepted, 77);
+    again["nonce"] = good["payload"]["authorization"]["nonce"].clone();
+    again["validAfter"] = json!("5");
+    let mut reused = payer.pays_v1(&offer, 77);
+    reused["payload"] = json!({"signature": payer.sign(accepted, &again), "authorization": again});
+    let answer = v1.pay(&byline, "/articles/1", &reused);
+    assert_eq!(
+        (answer.status, &v1.result(&answer)["errorReason"]),
+        (402, &json!("invalid_transaction_state"))
+    );
+    assert_eq!((facilitator.transfers(), facilitator.total()), (1, PRICE));
+    agree(&byline, &facilitator);
+}
+
+#[test]
 fn a_thousand_replays_of_one_payment_buy_one_delivery() {
     // As many connections as fit under the usual limit of open files, twice each.
     const CONNECTIONS: usize = 500;
@@ -385,14 +527,16 @@ fn a_receipt_can_be_checked_by_others() {
     let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out", &key]).output();
     assert!(made.is_ok_and(|made| made.status.success()), "openssl makes a key");
     let config = format!(
-        "{}[x402]\nfacilitator = \"{}\"\nreceipt_key = \"{key}\"\nreceipt_kid = \"did:web:press.example#1\"\n",
+        "{}[x402]\nfacilitator = \"{}\"\nreceipt_key = \"{key}\"\nreceipt_kid = \"did:web:press.example#1\"\n\
+         sign_offers = true\n",
         site(&origin.url(), POLICY),
         facilitator.url()
     );
     let byline = configured(config).policy(format!("{SHOP}{}", x402(""))).start();
     offering(&byline);
     let payer = Payer::new(0x11);
-    let answer = pay(&byline, "/articles/1", &payer.pays(&required(&byline, "/articles/1"), 1));
+    let required = required(&byline, "/articles/1");
+    let answer = pay(&byline, "/articles/1", &payer.pays(&required, 1));
     let response = read_header(answer.field("payment-response"));
     let receipt = &response["extensions"]["offer-receipt"]["info"]["receipt"];
     assert_eq!(receipt["format"], "jws", "{response}");
@@ -401,9 +545,24 @@ fn a_receipt_can_be_checked_by_others() {
                   const good = c.verify(null, Buffer.from(head + '.' + body), c.createPublicKey(fs.readFileSync(key)),\
                   Buffer.from(signature, 'base64url'));\
                   console.log(JSON.stringify([good, JSON.parse(Buffer.from(head, 'base64url')), JSON.parse(Buffer.from(body, 'base64url'))]));";
-    let jws = receipt["signature"].as_str().expect("a JWS");
-    let said = Command::new("node").args(["-e", script, &key, jws]).output().expect("node");
-    let said: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    let checked = |signed: &Value| -> Value {
+        let jws = signed["signature"].as_str().expect("a JWS");
+        let said = Command::new("node").args(["-e", script, &key, jws]).output().expect("node");
+        serde_json::from_slice(&said.stdout).expect("JSON")
+    };
+    // What was offered is signed as well, and says what the offer says.
+    let offered = &required["extensions"]["offer-receipt"]["info"]["offers"][0];
+    let said = checked(offered);
+    let accepted = &required["accepts"][0];
+    assert_eq!(
+        (&said[0], &offered["acceptIndex"], &said[2]["version"]),
+        (&json!(true), &json!(0), &json!(1))
+    );
+    assert_eq!(said[2]["resourceUrl"], required["resource"]["url"], "{said}");
+    for member in ["scheme", "network", "asset", "payTo", "amount"] {
+        assert_eq!(said[2][member], accepted[member], "{member}");
+    }
+    let said = checked(receipt);
     assert_eq!(
         (&said[0], &said[1]),
         (&json!(true), &json!({"alg": "EdDSA", "kid": "did:web:press.example#1"}))

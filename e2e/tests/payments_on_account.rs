@@ -30,6 +30,12 @@ require = "signed"
 charge = { price = "0.01 USD", per = "fetch", repeat_free = "0s" }
 
 [[rule]]
+name = "once"
+path = "/once/**"
+require = "signed"
+charge = { price = "0.01 USD", per = "fetch" }
+
+[[rule]]
 name = "tiny"
 path = "/tiny/**"
 require = "signed"
@@ -37,7 +43,10 @@ charge = { price = "0.002 USD", per = "fetch" }
 "#;
 
 fn press() -> Origin {
-    Origin::site(|_| ok("Content-Type: text/plain\r\n", "hello"))
+    Origin::site(|request| {
+        let body = if request.target.ends_with("long") { "h".repeat(200_000) } else { "hello".to_owned() };
+        ok("Content-Type: text/plain\r\nPayment-Receipt: forged\r\n", body)
+    })
 }
 
 /// The account of one of the crawlers that are known by their networks.
@@ -144,36 +153,177 @@ fn a_promise_by_the_payment_scheme_goes_on_the_account_once() {
     let statement = byline.statement(&[]);
     assert_eq!((&statement["total"], &statement["total_settled"]), (&json!("0.01"), &json!("0")));
     assert_eq!(statement["payable"], "0.01");
+    assert!(!byline.admin_get("/").contains("Settled"), "nobody has paid before delivery");
+}
+
+const WHAT: [&str; 4] = ["@authority", "@method", "@path", "payment-signature"];
+
+/// A crawler that signs with a library of others, before a site that sells on account.
+struct Market {
+    crawler: Oracle,
+    origin: Origin,
+    byline: Byline,
+    _files: tempfile::TempDir,
+}
+
+impl Market {
+    fn open(credit: &str, ways: &str) -> Market {
+        let (files, authority) = (tempfile::tempdir().expect("a temporary directory"), Authority::new());
+        let identity = authority.issue(&["127.0.0.1"]);
+        let [chain, key] = ["chain.pem", "key.pem"].map(|name| files.path().join(name));
+        std::fs::write(&chain, &identity.chain_pem).expect("a temporary file");
+        std::fs::write(&key, &identity.key_pem).expect("a temporary file");
+        let mut crawler = Oracle::start(Language::Python, "crawler.py", &[&chain, &key]);
+        let agent = crawler.hear()["directory"].as_str().expect("a URL").to_owned();
+        let origin = press();
+        let policy = format!(
+            "{SHOP}\n[[crawler]]\ntoken = \"SignBot\"\noperator = \"sign-labs\"\npurpose = \"train\"\nagents = [\"{agent}\"]\n\
+             [[account]]\noperator = \"sign-labs\"\ncredit_limit = \"{credit} USD\"\n{ways}"
+        );
+        let config = site(&origin.url(), &format!("{POLICY}{}", identity_table(&["127.0.0.0/8"])));
+        let byline = loopback_identity(configured(config))
+            .file("roots.pem", authority.pem())
+            .env("SSL_CERT_FILE", "{dir}/roots.pem")
+            .policy(policy)
+            .start();
+        until_true("the crawler's keys", PATIENCE, || {
+            let is_age =
+                |series: &str| series.starts_with("byline_agent_keys_age_seconds") && series.contains(&agent);
+            byline.metrics().iter().any(|(series, age)| is_age(series) && !age.is_nan())
+        });
+        Market { crawler, origin, byline, _files: files }
+    }
+
+    /// A request with a payment on `cloudflare:402`.
+    fn promise(&mut self, path: &str, payment: &Value, components: &[&str], change: Value) -> String {
+        let fields = [("User-Agent", "SignBot/1.0"), ("Payment-Signature", &header(payment))];
+        signed(&mut self.crawler, &self.byline, path, &fields, components, &change)
+    }
+
+    /// A challenge for a work.
+    fn challenge(&self, path: &str) -> Value {
+        challenge(&self.byline.ask(get(path, "User-Agent: SignBot/1.0\r\n")))
+    }
+
+    /// A request that answers a challenge.
+    fn answering(&mut self, path: &str, challenge: &Value, components: &[&str]) -> String {
+        let credential = credential(challenge);
+        let (_, value) = credential.trim_end().split_once(": ").expect("a field");
+        let fields = [("User-Agent", "SignBot/1.0"), ("Authorization", value)];
+        signed(&mut self.crawler, &self.byline, path, &fields, components, &Value::Null)
+    }
+
+    /// What was owed by each record, in nano-units.
+    fn owed(&self, records: usize) -> Vec<i64> {
+        let amount = |record: &Value| record["amount_nano"].as_str().and_then(|nano| nano.parse().ok());
+        self.byline.wait_for_records(records).iter().filter_map(amount).collect()
+    }
+}
+
+/// A request with these fields, of which the signature covers what it is told to.
+fn signed(
+    crawler: &mut Oracle,
+    byline: &Byline,
+    path: &str,
+    fields: &[(&str, &str)],
+    components: &[&str],
+    change: &Value,
+) -> String {
+    let mut order = json!({
+        "do": "sign",
+        "url": format!("http://site.test{path}"),
+        "connect": byline.listen.to_string(),
+        "headers": fields,
+        "components": components,
+    });
+    for (key, value) in change.as_object().into_iter().flatten() {
+        order[key] = value.clone();
+    }
+    let signed = crawler.ask(&order);
+    let fields = signed["headers"].as_array().unwrap_or_else(|| panic!("{signed}"));
+    let line = |field: &Value| Some(format!("{}: {}\r\n", field[0].as_str()?, field[1].as_str()?));
+    get(path, &fields.iter().filter_map(line).collect::<String>())
+}
+
+const CREDIT: &str =
+    "[[payment]]\nway = \"cloudflare:402\"\nregistration = \"https://press.example/crawlers\"\n";
+const INVOICE: &str = "[[payment]]\nway = \"mpp\"\nmethod = \"invoice\"\nrecipient = \"the-press\"\n";
+
+#[test]
+fn an_answer_tells_what_its_record_owes_or_that_it_is_a_ceiling() {
+    let mut market = Market::open("1", &[CREDIT, INVOICE].concat());
+    let offer = read_header(
+        market.byline.ask(get("/once/1", "User-Agent: SignBot/1.0\r\n")).field("payment-required"),
+    );
+    let promise = json!({"x402Version": 2, "payload": {"amount": "1", "asset": "USD"}, "accepted": offer["accepts"][0]});
+    let mut told = Vec::new();
+    for path in ["/once/1", "/once/1", "/once/long"] {
+        let request = market.promise(path, &promise, &WHAT, json!({}));
+        let answer = market.byline.ask(request);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        told.push(read_header(answer.field("payment-response")));
+    }
+    assert_eq!(market.owed(3), [10_000_000, 0, 10_000_000]);
+    let amounts: Vec<&Value> = told.iter().map(|response| &response["amount"]).collect();
+    assert_eq!(amounts, [&json!("1"), &json!("0"), &json!("1")], "{told:?}");
+    // What streams is rated at its end, when the head has long left.
+    let ceilings: Vec<bool> =
+        told.iter().map(|response| response["extensions"]["ceiling"]["info"]["amount"] == "1").collect();
+    assert_eq!(ceilings, [false, false, true], "{told:?}");
+
+    // The same by the other scheme: a receipt is for what was paid.
+    const COVERED: [&str; 4] = ["@authority", "@method", "@path", "authorization"];
+    let mut receipts = Vec::new();
+    for path in ["/once/2", "/once/2", "/once/also-long"] {
+        let challenge = market.challenge(path);
+        let request = market.answering(path, &challenge, &COVERED);
+        let answer = market.byline.ask(request);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let receipt = answer.fields.has("payment-receipt").then(|| {
+            let json = URL_SAFE_NO_PAD.decode(answer.field("payment-receipt")).expect("Base64");
+            serde_json::from_slice::<Value>(&json).expect("JSON")
+        });
+        receipts.push(receipt.unwrap_or_default());
+    }
+    assert_eq!(market.owed(6)[3..], [10_000_000, 0, 10_000_000]);
+    assert_eq!((&receipts[0]["amount"], &receipts[0]["currency"]), (&json!("0.01"), &json!("usd")));
+    assert_eq!(receipts[1], Value::Null, "nothing was paid, and an origin cannot say so either");
+    assert_eq!((&receipts[2]["amount"], &receipts[2]["amount_max"]), (&Value::Null, &json!("0.01")));
+    let statement = market.byline.statement(&["--operator", "sign-labs"]);
+    assert_eq!(statement["total"], "0.04");
+}
+
+/// A signature that only says who is there would pay again with the next credential that somebody puts beside it.
+#[test]
+fn a_credential_counts_where_the_signature_that_is_billed_covers_it() {
+    let mut market = Market::open("1", INVOICE);
+    let challenge = market.challenge("/signed/1");
+    for components in
+        [&["@authority", "@method", "@path"][..], &["@authority", "@method", "@path", "user-agent"]]
+    {
+        let request = market.answering("/signed/1", &challenge, components);
+        let answer = market.byline.ask(request);
+        assert_eq!(answer.status, 402, "{components:?}: {}", answer.text());
+        let problem: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!(problem["type"], "https://paymentauth.org/problems/verification-failed");
+    }
+    assert!(market.origin.untouched() && market.byline.records().is_empty(), "nothing is owed");
+    let covered = ["@authority", "@method", "@path", "authorization"];
+    let request = market.answering("/signed/1", &challenge, &covered);
+    assert_eq!(market.byline.ask(&request).status, 200, "the same credential, covered");
+    // Another credential under the signature that is spent.
+    let other = credential(&market.challenge("/signed/1"));
+    let (_, other) = other.trim_end().split_once(": ").expect("a field");
+    let spent = request.lines().find(|line| line.to_lowercase().starts_with("authorization:"));
+    let swapped = request.replace(spent.expect("a credential"), &format!("Authorization: {other}"));
+    assert_ne!(swapped, request);
+    assert_ne!(market.byline.ask(swapped).status, 200);
+    assert_eq!(market.owed(1), [10_000_000]);
 }
 
 #[test]
 fn a_promise_on_cloudflares_network_is_as_good_as_its_signature() {
-    const WHAT: [&str; 4] = ["@authority", "@method", "@path", "payment-signature"];
-    let (files, authority) = (tempfile::tempdir().expect("a temporary directory"), Authority::new());
-    let identity = authority.issue(&["127.0.0.1"]);
-    let [chain, key] = ["chain.pem", "key.pem"].map(|name| files.path().join(name));
-    std::fs::write(&chain, &identity.chain_pem).expect("a temporary file");
-    std::fs::write(&key, &identity.key_pem).expect("a temporary file");
-    let mut crawler = Oracle::start(Language::Python, "crawler.py", &[&chain, &key]);
-    let agent = crawler.hear()["directory"].as_str().expect("a URL").to_owned();
-    let origin = press();
-    let policy = format!(
-        "{SHOP}\n[[crawler]]\ntoken = \"SignBot\"\noperator = \"sign-labs\"\npurpose = \"train\"\nagents = [\"{agent}\"]\n\
-         [[account]]\noperator = \"sign-labs\"\ncredit_limit = \"0.025 USD\"\n\
-         [[payment]]\nway = \"cloudflare:402\"\nregistration = \"https://press.example/crawlers\"\n"
-    );
-    let config = site(&origin.url(), &format!("{POLICY}{}", identity_table(&["127.0.0.0/8"])));
-    let byline = loopback_identity(configured(config))
-        .file("roots.pem", authority.pem())
-        .env("SSL_CERT_FILE", "{dir}/roots.pem")
-        .policy(policy)
-        .start();
-    until_true("the crawler's keys", PATIENCE, || {
-        let is_age =
-            |series: &str| series.starts_with("byline_agent_keys_age_seconds") && series.contains(&agent);
-        byline.metrics().iter().any(|(series, age)| is_age(series) && !age.is_nan())
-    });
-
+    let Market { mut crawler, origin, byline, _files } = Market::open("0.025", CREDIT);
     let asked = byline.ask(get("/signed/1", "User-Agent: SignBot/1.0\r\n"));
     assert_eq!(asked.status, 402, "{}", asked.text());
     let offer = read_header(asked.field("payment-required"));
@@ -191,20 +341,8 @@ fn a_promise_on_cloudflares_network_is_as_good_as_its_signature() {
 
     let promise = |amount: &str, asset: &str| json!({"x402Version": 2, "payload": {"amount": amount, "asset": asset}, "accepted": accepted});
     let mut request = |path: &str, payment: &Value, components: &[&str], change: Value| {
-        let mut order = json!({
-            "do": "sign",
-            "url": format!("http://site.test{path}"),
-            "connect": byline.listen.to_string(),
-            "headers": [["User-Agent", "SignBot/1.0"], ["Payment-Signature", header(payment)]],
-            "components": components,
-        });
-        for (key, value) in change.as_object().expect("an object") {
-            order[key] = value.clone();
-        }
-        let signed = crawler.ask(&order);
-        let fields = signed["headers"].as_array().unwrap_or_else(|| panic!("{signed}"));
-        let line = |field: &Value| Some(format!("{}: {}\r\n", field[0].as_str()?, field[1].as_str()?));
-        get(path, &fields.iter().filter_map(line).collect::<String>())
+        let fields = [("User-Agent", "SignBot/1.0"), ("Payment-Signature", &header(payment))];
+        signed(&mut crawler, &byline, path, &fields, components, &change)
     };
     let none = json!({});
     let good = request("/signed/1", &promise("5", "USD"), &WHAT, none.clone());

@@ -40,6 +40,8 @@ pub enum Limit {
     ClientConnections,
     /// Requests of one client.
     ClientRequests,
+    /// Payments of one client that the facilitator is asked about, or has refused.
+    ClientPayments,
     /// Requests at one site.
     SiteRequests,
     /// Requests in all.
@@ -703,10 +705,11 @@ macro_rules! labels {
 labels!(RequestClass, 4, Pass = "pass", Metered = "metered", Refused = "refused", Local = "local");
 labels!(
     Limit,
-    8,
+    9,
     Connections = "connections",
     ClientConnections = "client-connections",
     ClientRequests = "client-requests",
+    ClientPayments = "client-payments",
     SiteRequests = "site-requests",
     Requests = "requests",
     Memory = "memory",

@@ -305,7 +305,7 @@ impl Judge<'_> {
         let Some(settlement) = http.get("SettlementResponse") else { return };
         let settlement: SettlementResponse = object(settlement);
         if let Ok(Payment::Exact(payment)) = &paid {
-            let settled = policy::protocol::x402::facilitator::settled(payment, &settlement);
+            let settled = policy::protocol::x402::facilitator::settled(&payment.transfer(), &settlement);
             self.same("settlement", settled.is_ok(), settlement.success);
         }
         if let Some(signed) = receipt_of(&settlement) {
@@ -928,7 +928,7 @@ fn domain(case: &Value) -> Domain<'_> {
 fn did_key(kid: &str) -> Option<[u8; 32]> {
     const DIGITS: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
     let text = kid.strip_prefix("did:key:z")?.split('#').next()?;
-    let mut bytes = vec![0_u8; 34];
+    let mut bytes = [0_u8; 34];
     for digit in text.bytes() {
         let mut carry = DIGITS.iter().position(|it| *it == digit)?;
         for byte in bytes.iter_mut().rev() {

@@ -481,8 +481,13 @@ fn a_promise_is_worth_what_its_signature_covers() {
     let Ok(Payment::Credit(paid)) = ask(&presented, fresh) else { panic!("not paid") };
     assert_eq!(paid.price, usd(50_000_000));
     assert_eq!(
-        serde_json::to_value(paid.response(1_730_872_968)).expect("JSON"),
+        serde_json::to_value(paid.response(paid.amount, 1_730_872_968)).expect("JSON"),
         json!({"amount": "5", "asset": "USD", "network": "cloudflare:402", "timestamp": 1_730_872_968})
+    );
+    assert_eq!(
+        serde_json::to_value(paid.response_at_most(7)).expect("JSON"),
+        json!({"amount": "5", "asset": "USD", "network": "cloudflare:402", "timestamp": 7,
+            "extensions": {"ceiling": {"info": {"amount": "5"}}}})
     );
     for signature in [good(&COVERAGE, NOW - FRESH_SECS, true), good(&COVERAGE, NOW + FRESH_SECS, true)] {
         assert!(ask(&presented, signature).is_ok());
@@ -545,7 +550,7 @@ fn a_facilitator_is_believed_about_this_payment_alone() {
         });
         change(&mut answer);
         let body = serde_json::to_vec(&answer).expect("JSON");
-        settled(&paid, &facilitator::read::<SettlementResponse>(&body).expect("an answer"))
+        settled(&paid.transfer(), &facilitator::read::<SettlementResponse>(&body).expect("an answer"))
     };
     assert_eq!(answer(&|_| {}), Ok(()));
     assert_eq!(answer(&|answer| answer["network"] = json!("base")), Ok(()), "version 1's name of it");

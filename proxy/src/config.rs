@@ -319,9 +319,15 @@ fn payment(table: &Table<'_, '_, '_>) -> PaymentSettings {
     let (verify, settle) = (Duration::from_secs(10), Duration::from_secs(60));
     let (verify, settle) = (table.duration("verify", verify), table.duration("settle", settle));
     let facilitator = url.map(|url| FacilitatorSettings { url, authorization, verify, settle });
+    let signs_offers = table.flag("sign_offers", false);
     let receipt = match (table.path("receipt_key"), table.fields.string("receipt_kid")) {
-        (Some(key), Some(kid)) => Some(ReceiptSettings { key, kid: kid.value }),
-        (None, None) => None,
+        (Some(key), Some(kid)) => Some(ReceiptSettings { key, kid: kid.value, signs_offers }),
+        (None, None) if !signs_offers => None,
+        (None, None) => {
+            let help = "offers are signed with receipt_key, and receipt_kid names it";
+            table.report.error_help(table.fields.place, "sign_offers needs a key", help);
+            None
+        }
         _ => {
             let help = "a PEM file with an Ed25519 key, and the DID URL under which its public part is found";
             let message = "receipt_key and receipt_kid go together";
@@ -568,6 +574,7 @@ mod tests {
             "facilitators = \"https://x402.example\"",
             "receipt_key = \"key.pem\"",
             "receipt_kid = \"did:web:a#1\"",
+            "sign_offers = true",
         ] {
             assert!(of(text).is_err(), "{text}");
         }

@@ -219,13 +219,14 @@ async fn metered(
         Err(PresentError::Refused(refused)) => return Ok(refuse_payment(open, &refused)),
         Err(PresentError::Failed(error)) => return Err(error),
     };
+    let attempt = payment.attempt(shared, client)?;
     let offer = payment.offer(offer);
     let grant = match open.admit(&offer) {
-        Admission::Refuse(refusal) => return Ok(refuse(open, &refusal)),
+        Admission::Refuse(refusal) => return Ok(refuse(open, &refusal, &payment)),
         Admission::Proceed(grant) => grant,
     };
     open.reserve(&grant)?;
-    if let Err(refused) = payment.verify(&open).await {
+    if let Err(refused) = payment.verify(&open, attempt).await {
         return Ok(refuse_payment(open, &refused));
     }
 
@@ -245,7 +246,7 @@ async fn metered(
         }
     };
     let terms = match open.release(&grant, &offer, &response_head(&head)) {
-        Release::Refuse(refusal) => return Ok(refuse(open, &refusal)),
+        Release::Refuse(refusal) => return Ok(refuse(open, &refusal, &payment)),
         Release::Deliver(terms) => terms,
     };
     signals::count_drift(shared, open.subject(), &head);
@@ -258,14 +259,13 @@ async fn metered(
     headers::to_client(&mut head);
     headers::strip_prices(&mut head.headers);
     open.name_licence(&mut head.headers);
-    announcement.announce(&mut head);
     let body = OriginBody::new(body, lease, shared.options.timeouts.body_silence);
-    let response = hold::deliver(open, head, body).await?;
+    let response = hold::deliver(open, head, body, announcement).await?;
     Ok((RequestClass::Metered, response))
 }
 
-fn refuse(open: Box<OpenFetch>, refusal: &policy::Refusal) -> Answer {
-    let offer = payment::Offer::with(&open, refusal);
+fn refuse(open: Box<OpenFetch>, refusal: &policy::Refusal, payment: &Payment) -> Answer {
+    let offer = payment::Offer::with(&open, refusal, payment);
     open.refused(refusal);
     (RequestClass::Refused, respond::refusal(refusal, &offer))
 }

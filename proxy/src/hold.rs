@@ -19,6 +19,7 @@ use crate::close::{Leave, OpenFetch};
 use crate::error::FetchError;
 use crate::fetch;
 use crate::metered::MeteredBody;
+use crate::payment::settle::{Announcement, Rated};
 use crate::respond;
 use crate::shared::Shared;
 
@@ -49,11 +50,13 @@ pub(crate) async fn deliver(
     open: Box<OpenFetch>,
     mut head: response::Parts,
     mut body: OriginBody,
+    announcement: Announcement,
 ) -> Result<Response<Body>, FetchError> {
     if body.is_end_stream() {
-        return whole(open, head, VecDeque::new(), None).await;
+        return whole(open, head, VecDeque::new(), None, announcement).await;
     }
     if open.is_event_stream() || !open.awaits_entry() {
+        announcement.announce(&mut head, Rated::AtMost);
         return Ok(Response::from_parts(
             head,
             Body::Metered(Box::new(MeteredBody::new(open, VecDeque::new(), body))),
@@ -65,6 +68,7 @@ pub(crate) async fn deliver(
     match collected {
         Collected::More => {
             name_charge(&mut head, open.announced());
+            announcement.announce(&mut head, Rated::AtMost);
             let metered = MeteredBody::new(open, frames, body);
             Ok(Response::from_parts(head, Body::Metered(Box::new(metered))))
         }
@@ -73,7 +77,7 @@ pub(crate) async fn deliver(
             open.origin_failed(respond::failure(&FetchError::BodyCut).status().as_u16());
             Err(FetchError::BodyCut)
         }
-        Collected::Whole => whole(open, head, frames, share).await,
+        Collected::Whole => whole(open, head, frames, share, announcement).await,
     }
 }
 
@@ -83,13 +87,17 @@ async fn whole(
     mut head: response::Parts,
     frames: VecDeque<Frame<Bytes>>,
     share: Option<Share>,
+    announcement: Announcement,
 ) -> Result<Response<Body>, FetchError> {
     for data in frames.iter().filter_map(Frame::data_ref) {
         open.observe_held(data.clone());
     }
     let status = open.status();
     match open.close(fetch::whole(status)).leave().await {
-        Leave::Yes { owed } => name_charge(&mut head, owed),
+        Leave::Yes { owed } => {
+            announcement.announce(&mut head, Rated::At(owed));
+            name_charge(&mut head, owed);
+        }
         Leave::No => {
             return Err(FetchError::LedgerUnavailable { why: "the record was not written".to_owned() });
         }

@@ -6,7 +6,9 @@
 //! docs/adr/0007-payments-before-delivery.md.
 
 pub(crate) mod answer;
+pub(crate) mod attempts;
 pub(crate) mod facilitator;
+pub(crate) mod pending;
 pub(crate) mod present;
 pub(crate) mod secret;
 pub(crate) mod settle;
@@ -32,6 +34,8 @@ use crate::shared::Shared;
 use facilitator::{Facilitator, FacilitatorSettings};
 
 pub(crate) use answer::Offer;
+use attempts::Attempts;
+use pending::Pending;
 pub(crate) use present::{Payment, PresentError, Refused};
 
 /// How often a facilitator is asked what it settles; while it does not say, more often.
@@ -52,6 +56,8 @@ pub(crate) struct ReceiptSettings {
     pub(crate) key: PathBuf,
     /// Its DID URL, which whoever checks a receipt looks up.
     pub(crate) kid: String,
+    /// Offers are signed with it as well, where there is room.
+    pub(crate) signs_offers: bool,
 }
 
 /// What payments need that outlives a fetch.
@@ -60,10 +66,13 @@ pub(crate) struct Payments {
     /// What the facilitator settles; nothing while it has not said so.
     supported: ArcSwapOption<Supported>,
     look_again: Notify,
+    attempts: Arc<Attempts>,
+    pub(crate) pending: Pending,
     state: PathBuf,
     /// Made when the first challenge is: few policies take `mpp`.
     challenger: OnceLock<Option<Challenger>>,
     receipt: Option<SigningKey>,
+    signs_offers: bool,
 }
 
 impl Payments {
@@ -79,9 +88,12 @@ impl Payments {
             facilitator,
             supported: ArcSwapOption::empty(),
             look_again: Notify::new(),
+            attempts: Arc::default(),
+            pending: Pending::new(state),
             state: state.to_owned(),
             challenger: OnceLock::new(),
             receipt,
+            signs_offers: settings.receipt.as_ref().is_some_and(|receipt| receipt.signs_offers),
         })
     }
 

@@ -30,6 +30,7 @@ use crate::licence::{LicenceFileError, Licences};
 use crate::listen::{self, Bound, Passed};
 use crate::memory::Memory;
 use crate::payment::Payments;
+use crate::payment::pending::Pending;
 use crate::policy_file::{self, PolicyFileError};
 use crate::reverse::Sites;
 use crate::server::{self, Phase};
@@ -499,6 +500,10 @@ fn control(
             let shared = Arc::clone(shared);
             async move { Payments::watch(&shared).await }
         });
+        tokio::task::spawn_local({
+            let shared = Arc::clone(shared);
+            async move { Pending::ask(&shared).await }
+        });
         let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             tokio::select! {
@@ -535,6 +540,7 @@ async fn record_paid(shared: &Shared) -> Result<(), String> {
     for record in &paid {
         shared.ledger.append(record.encode()).await?;
     }
+    shared.payments.pending.take_up(|key| payments.is_unknown(key));
     let unknown = payments.unknown();
     if !paid.is_empty() || unknown > 0 {
         warn!(recorded = paid.len(), unknown, "payments of a process that ended");

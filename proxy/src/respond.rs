@@ -147,6 +147,11 @@ pub(crate) fn failure(error: &FetchError) -> Response<Body> {
         FetchError::Overloaded { limit: Limit::ClientConnections | Limit::ClientRequests } => {
             (StatusCode::TOO_MANY_REQUESTS, "this client has too much under way; try again later".to_owned())
         }
+        FetchError::Overloaded { limit: Limit::ClientPayments } => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many payments of this client are being looked at, or were not good; nothing was charged"
+                .to_owned(),
+        ),
         FetchError::Overloaded { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again later".to_owned())
         }

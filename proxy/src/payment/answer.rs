@@ -7,13 +7,15 @@ use http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use policy::payment::{FixedPrice, MppWay, Offered, body_members};
 use policy::protocol::mpp::Problem;
 use policy::protocol::mpp::challenge::Terms;
+use policy::protocol::x402::batch::BatchError;
 use policy::protocol::x402::message::{Object, SettlementResponse};
-use policy::protocol::x402::payment::ExactPayment;
+use policy::protocol::x402::network::Network;
+use policy::protocol::x402::offer::Offers;
 use policy::protocol::x402::{PAYMENT_REQUIRED, PAYMENT_RESPONSE, Version, X_PAYMENT_RESPONSE, header};
 use policy::{Money, Refusal, RefusalKind};
 use serde_json::Value;
 
-use super::present::{No, Refused};
+use super::present::{No, Payment, Refused};
 use crate::close::OpenFetch;
 use crate::shared::{new_id, now_micros};
 
@@ -35,7 +37,17 @@ pub(crate) struct Offer {
 
 impl Offer {
     /// What is offered with a refusal: nothing unless it is a 402 about a price that can be paid at once.
-    pub(crate) fn with(open: &OpenFetch, refusal: &Refusal) -> Offer {
+    pub(crate) fn with(open: &OpenFetch, refusal: &Refusal, payment: &Payment) -> Offer {
+        let mut offer = Offer::to_be_paid(open, refusal);
+        if payment.is_credit() {
+            let failure =
+                SettlementResponse::failure(Network::cloudflare().as_str(), credit_error(refusal).as_str());
+            offer.field(HeaderName::from_static(PAYMENT_RESPONSE), &header::write(&failure));
+        }
+        offer
+    }
+
+    fn to_be_paid(open: &OpenFetch, refusal: &Refusal) -> Offer {
         if refusal.status() != 402 || open.policy().payment_ways().is_empty() {
             return Offer::default();
         }
@@ -51,14 +63,18 @@ impl Offer {
 
     fn of(open: &OpenFetch, offered: &Offered, error: &str) -> Offer {
         let mut offer = Offer::default();
-        if let Some(value) = offered.v2.as_ref().and_then(|offers| offers.header(error)) {
+        let payments = &open.worker().shared.payments;
+        let signed = |offers: &Offers| match payments.receipt.as_ref().filter(|_| payments.signs_offers) {
+            Some(key) => offers.signed(key),
+            None => offers.clone(),
+        };
+        if let Some(value) = offered.v2.as_ref().and_then(|offers| signed(offers).header(error)) {
             offer.field(HeaderName::from_static(PAYMENT_REQUIRED), &value);
         }
         if let Some(members) = offered.v1.as_ref().and_then(|offers| body_members(offers, error)) {
             offer.members = members;
         }
-        let challenger =
-            if offered.mpp.is_empty() { None } else { open.worker().shared.payments.challenger() };
+        let challenger = if offered.mpp.is_empty() { None } else { payments.challenger() };
         for way in &offered.mpp {
             let Some(challenger) = challenger else { break };
             let Some(request) = mpp_request(offered.fixed.price, way) else { continue };
@@ -108,18 +124,41 @@ pub(super) fn refused(open: &OpenFetch, fixed: &FixedPrice, no: No) -> Refused {
             Version::V1 => X_PAYMENT_RESPONSE,
             Version::V2 => PAYMENT_RESPONSE,
         };
-        let failure = SettlementResponse::failure("", &reason);
+        // The network that was offered first: the one that is named may be nobody's.
+        let taken = open.policy().offered(open.crawler(), open.work(), &|_, _| true);
+        let network = taken.as_ref().and_then(|offered| first_network(offered, version));
+        let failure = SettlementResponse::failure(&network.unwrap_or_default(), &reason);
         offer.field(HeaderName::from_static(name), &header::write(&failure));
     }
     Refused { refusal, offer }
 }
 
-/// The network of a payment by the name that its version has for it.
-pub(super) fn network_of(payment: &ExactPayment) -> &str {
-    let network = &payment.reservation.key.network;
-    match payment.version {
-        Version::V1 => network.v1_name().unwrap_or(network.as_str()),
-        Version::V2 => network.as_str(),
+/// A network by the name that a version has for it.
+pub(super) fn network_by_its_name(network: &Network, version: u64) -> String {
+    let name = network.v1_name().filter(|_| version == Version::V1.number());
+    name.unwrap_or(network.as_str()).to_owned()
+}
+
+fn first_network(offered: &Offered, version: Version) -> Option<String> {
+    let way = offered.x402(version)?.ways.first()?;
+    let network = Network::parse(&way.requirements.network)?;
+    Some(network_by_its_name(&network, version.number()))
+}
+
+/// What a refusal is called on `cloudflare:402`.
+fn credit_error(refusal: &Refusal) -> BatchError {
+    match refusal.kind {
+        RefusalKind::Denied | RefusalKind::Unlicensed => BatchError::Blocked,
+        RefusalKind::PaymentRequired | RefusalKind::OfferTooLow => BatchError::PriceNotAcceptable,
+        RefusalKind::NoCredit => BatchError::PaymentFailed,
+        RefusalKind::IdentityRequired => BatchError::SignatureAgentUnknown,
+        RefusalKind::BadSignature => BatchError::InvalidSignature,
+        RefusalKind::BadOffer
+        | RefusalKind::BadPayment
+        | RefusalKind::PaymentRefused
+        | RefusalKind::PaymentConflict => BatchError::InvalidPaymentSignature,
+        RefusalKind::BadOriginPrice => BatchError::OriginError,
+        RefusalKind::LimitReached | RefusalKind::PaymentPending => BatchError::Unknown,
     }
 }
 

@@ -22,8 +22,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::dial;
 
-/// Questions under way at once; more wait, within their time.
-const QUESTIONS_MAX: usize = 256;
+/// Orders to settle under way at once; more wait, within their time.
+const SETTLEMENTS_MAX: usize = 256;
+/// Questions whether a payment is good, under way at once. A share of their own, and a smaller one: whoever asks has paid nothing yet,
+/// and must not keep those waiting who have.
+const VERIFICATIONS_MAX: usize = 64;
 /// To connect, TLS included; within the time of the whole question.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -88,7 +91,8 @@ pub(crate) struct Facilitator {
     settings: FacilitatorSettings,
     authorization: Option<HeaderValue>,
     tls: Option<TlsConnector>,
-    questions: Semaphore,
+    verifications: Semaphore,
+    settlements: Semaphore,
 }
 
 impl Facilitator {
@@ -99,12 +103,14 @@ impl Facilitator {
     ) -> anyhow::Result<Facilitator> {
         let authorization = settings.authorization.as_deref().map(read_authorization).transpose()?;
         let tls = settings.url.https.then(|| TlsConnector::from(Arc::clone(tls)));
-        Ok(Facilitator { settings, authorization, tls, questions: Semaphore::new(QUESTIONS_MAX) })
+        let (verifications, settlements) =
+            (Semaphore::new(VERIFICATIONS_MAX), Semaphore::new(SETTLEMENTS_MAX));
+        Ok(Facilitator { settings, authorization, tls, verifications, settlements })
     }
 
     /// What can be settled there.
     pub(crate) async fn supported(&self) -> Result<Supported, FacilitatorError> {
-        self.ask(Method::GET, protocol::SUPPORTED, Bytes::new(), self.settings.verify).await
+        self.ask(Method::GET, protocol::SUPPORTED, Bytes::new(), self.settings.verify, None).await
     }
 
     /// Whether a payment could be settled now.
@@ -112,7 +118,8 @@ impl Facilitator {
         &self,
         request: &protocol::Request,
     ) -> Result<VerifyResponse, FacilitatorError> {
-        self.ask(Method::POST, protocol::VERIFY, json(request), self.settings.verify).await
+        let share = Some(&self.verifications);
+        self.ask(Method::POST, protocol::VERIFY, json(request), self.settings.verify, share).await
     }
 
     /// Has a payment settled. An answer that says no is an answer.
@@ -120,7 +127,8 @@ impl Facilitator {
         &self,
         request: &protocol::Request,
     ) -> Result<SettlementResponse, FacilitatorError> {
-        self.ask(Method::POST, protocol::SETTLE, json(request), self.settings.settle).await
+        let share = Some(&self.settlements);
+        self.ask(Method::POST, protocol::SETTLE, json(request), self.settings.settle, share).await
     }
 
     async fn ask<T: serde::de::DeserializeOwned>(
@@ -129,14 +137,18 @@ impl Facilitator {
         path: &str,
         body: Bytes,
         time: Duration,
+        share: Option<&Semaphore>,
     ) -> Result<T, FacilitatorError> {
         let deadline = tokio::time::Instant::now() + time;
         let late = || io::Error::from(io::ErrorKind::TimedOut);
         let not_asked = FacilitatorError::NotAsked;
+        let _one = match share {
+            Some(share) => Some(
+                tokio::time::timeout_at(deadline, share.acquire()).await.map_err(|_| not_asked(late()))?,
+            ),
+            None => None,
+        };
         let connect_by = deadline.min(tokio::time::Instant::now() + CONNECT_TIME_MAX);
-        let _one = tokio::time::timeout_at(deadline, self.questions.acquire())
-            .await
-            .map_err(|_| not_asked(late()))?;
         let connecting = tokio::time::timeout_at(
             connect_by,
             dial::connect(&self.settings.url.authority, self.tls.as_ref()),
@@ -213,7 +225,69 @@ fn read_authorization(path: &Path) -> anyhow::Result<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// Whoever asks whether something is good takes nothing from those who have something to settle.
+    #[test]
+    fn questions_that_nobody_answers_hold_up_no_settlement() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .expect("a runtime");
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("a bound listener");
+            let asked = std::rc::Rc::new(std::cell::Cell::new(0));
+            let counted = std::rc::Rc::clone(&asked);
+            tokio::task::spawn_local(async move {
+                let mut silent = Vec::new();
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let mut head = [0; 9];
+                    stream.read_exact(&mut head).await.expect("a request line");
+                    if head.ends_with(b"/ver") {
+                        counted.set(counted.get() + 1);
+                        silent.push(stream);
+                        continue;
+                    }
+                    let body = r#"{"success":true,"transaction":"0x1","network":"eip155:8453"}"#;
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    stream.write_all(answer.as_bytes()).await.expect("somebody reads");
+                    silent.push(stream);
+                }
+            });
+            let settings = FacilitatorSettings {
+                url: FacilitatorUrl::parse(&format!("http://{address}")).expect("a URL"),
+                authorization: None,
+                verify: Duration::from_secs(600),
+                settle: Duration::from_secs(60),
+            };
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let tls = rustls::ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth();
+            let facilitator =
+                std::rc::Rc::new(Facilitator::new(settings, &Arc::new(tls)).expect("no secret"));
+            let request = protocol::Request {
+                x402_version: 2,
+                payment_payload: serde_json::Value::Null,
+                payment_requirements: serde_json::Value::Null,
+            };
+            for _ in 0..2 * SETTLEMENTS_MAX {
+                let (facilitator, request) = (std::rc::Rc::clone(&facilitator), request.clone());
+                tokio::task::spawn_local(async move { facilitator.verify(&request).await.map(drop) });
+            }
+            while asked.get() < VERIFICATIONS_MAX {
+                tokio::task::yield_now().await;
+            }
+            assert!(facilitator.settle(&request).await.expect("an answer").success);
+            assert_eq!(asked.get(), VERIFICATIONS_MAX, "the others wait for their turn");
+        });
+    }
 
     #[test]
     fn a_facilitator_is_asked_over_https_or_here() {

@@ -149,6 +149,11 @@ impl Payment {
         Ok(payment)
     }
 
+    /// Whether it is a promise on `cloudflare:402`.
+    pub(crate) fn is_credit(&self) -> bool {
+        matches!(self, Payment::OnAccount(promise) if matches!(promise.kind, Promise::Credit(_)))
+    }
+
     /// The offer that a fetch is judged by.
     pub(crate) fn offer(
         &self,

@@ -3,7 +3,7 @@
 //! | step | what is on disk | the process ends here |
 //! |---|---|---|
 //! | taken, verified | nothing | nothing moved; the payment is good as before |
-//! | `settling` is appended and durable | unknown | asked about again when the same payment comes |
+//! | `settling` is appended and durable | unknown | asked about again, by itself ([`super::pending`]) and when the same payment comes |
 //! | the facilitator settles | unknown | the same: money may have moved |
 //! | `settled` is appended | settled | recorded at the next start; the same payment is delivered |
 //! | the fetch's record | recorded | |
@@ -11,25 +11,31 @@
 //! From `settling` on a client that hangs up stops nothing: the settlement goes on by itself, and if nobody is left to whom anything
 //! could be delivered, the fetch is recorded as aborted, with what was paid for it.
 
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use billing::payments::{Before, Taken};
 use http::header::{HeaderName, HeaderValue};
 use http::response;
 use metrics::{PaymentRecord, PaymentState, UsageRecord};
-use policy::RefusalKind;
 use policy::protocol::mpp::{self, receipt::Receipt as MppReceipt};
-use policy::protocol::x402::facilitator::{self, ErrorReason, NotSettled};
+use policy::protocol::x402::atomic::{U256, to_atomic};
+use policy::protocol::x402::batch::BatchPayment;
+use policy::protocol::x402::facilitator::{self, ErrorReason, NotSettled, Transfer};
 use policy::protocol::x402::message::{Object, SettlementResponse};
 use policy::protocol::x402::receipt::{self, Receipt, Signed};
 use policy::protocol::x402::{PAYMENT_RESPONSE, X_PAYMENT_RESPONSE, header};
+use policy::{Money, RefusalKind};
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::answer;
+use super::attempts::Attempt;
 use super::facilitator::FacilitatorError;
 use super::present::{Exact, No, OnAccount, Payment, Promise, Refused, UNKNOWN_SECS};
 use crate::close::{OpenFetch, Prepaid};
+use crate::error::FetchError;
 use crate::shared::{self, Shared, now_micros};
 use crate::worker::Worker;
 
@@ -37,34 +43,114 @@ use crate::worker::Worker;
 const UNNAMED: &str = "unnamed";
 
 /// What the answer tells of its payment.
-#[derive(Default)]
-pub(crate) struct Announcement(Option<(HeaderName, HeaderValue)>);
+pub(crate) enum Announcement {
+    /// Nothing.
+    Nothing,
+    /// What was settled.
+    Settled(HeaderName, HeaderValue),
+    /// What goes on the account, which rating says.
+    OnAccount(Bill),
+}
+
+/// A promise that was taken, on its way to the account.
+pub(crate) struct Bill {
+    kind: Promise,
+    price: Money,
+    /// The record that it will be found by.
+    reference: String,
+}
+
+/// What is known of the amount that goes on the account when the head leaves.
+#[derive(Clone, Copy)]
+pub(crate) enum Rated {
+    /// This, if anything: the body is all here, and its record is written.
+    At(Option<Money>),
+    /// The price at most: less if the crawler hangs up, nothing if it turns out to have the work already.
+    AtMost,
+}
 
 impl Announcement {
     /// Says it on a response head.
-    pub(crate) fn announce(self, head: &mut response::Parts) {
-        if let Some((name, value)) = self.0 {
-            // What an origin says of payments is not about this one.
-            for said in [PAYMENT_RESPONSE, X_PAYMENT_RESPONSE, mpp::PAYMENT_RECEIPT] {
-                head.headers.remove(said);
-            }
+    pub(crate) fn announce(self, head: &mut response::Parts, rated: Rated) {
+        let (name, value) = match self {
+            Announcement::Nothing => return,
+            Announcement::Settled(name, value) => (name, Some(value)),
+            Announcement::OnAccount(bill) => bill.field(rated),
+        };
+        // What an origin says of payments is not about this one.
+        for said in [PAYMENT_RESPONSE, X_PAYMENT_RESPONSE, mpp::PAYMENT_RECEIPT] {
+            head.headers.remove(said);
+        }
+        if let Some(value) = value {
             head.headers.insert(name, value);
         }
     }
 }
 
+impl Bill {
+    fn field(&self, rated: Rated) -> (HeaderName, Option<HeaderValue>) {
+        let now_secs = u64::try_from(now_micros() / 1_000_000).unwrap_or(0);
+        let (name, value) = match &self.kind {
+            Promise::Credit(payment) => (PAYMENT_RESPONSE, Some(credited(payment, rated, now_secs))),
+            Promise::Mpp { method } => (mpp::PAYMENT_RECEIPT, self.receipt(method, rated, now_secs)),
+        };
+        let value = value.and_then(|value| HeaderValue::from_str(&value).ok());
+        (HeaderName::from_static(name), value)
+    }
+
+    /// A receipt is for what was paid: for a repeat that costs nothing there is none.
+    fn receipt(&self, method: &str, rated: Rated, now_secs: u64) -> Option<String> {
+        let (name, amount) = match rated {
+            Rated::At(None) => return None,
+            Rated::At(Some(amount)) => ("amount", amount),
+            Rated::AtMost => ("amount_max", self.price),
+        };
+        let receipt = MppReceipt::new(method, &self.reference, now_secs)?;
+        let currency = amount.currency.as_str().to_ascii_lowercase();
+        // In decimals: a rated amount may have parts of a minor unit.
+        let receipt = receipt.with(name, policy::decimal(i128::from(amount.nano))).with("currency", currency);
+        Some(receipt.to_field())
+    }
+}
+
+fn credited(payment: &BatchPayment, rated: Rated, now_secs: u64) -> String {
+    let billed = match rated {
+        Rated::At(None) => Some(U256::default()),
+        // What has parts of a cent cannot be said here; the ceiling can.
+        Rated::At(Some(amount)) => to_atomic(amount, u32::from(amount.currency.minor_decimals())).ok(),
+        Rated::AtMost => None,
+    };
+    header::write(&match billed {
+        Some(billed) => payment.response(billed, now_secs),
+        None => payment.response_at_most(now_secs),
+    })
+}
+
 impl Payment {
-    /// Asks whether a new payment could be settled, before the origin is asked for anything. Nothing moves.
-    pub(crate) async fn verify(&self, open: &OpenFetch) -> Result<(), Refused> {
-        let Payment::Exact(exact) = self else { return Ok(()) };
-        if exact.taken.before != Before::Nothing {
-            return Ok(()); // it was good, and may be spent by now
+    /// A question to the facilitator about a new payment of this client.
+    ///
+    /// # Errors
+    /// The client has too many of them, or too many of its payments were not good.
+    pub(crate) fn attempt(&self, shared: &Shared, client: IpAddr) -> Result<Option<Attempt>, FetchError> {
+        match self {
+            // One that was taken before was good, and may be spent by now.
+            Payment::Exact(exact) if exact.taken.before == Before::Nothing => {
+                let attempt = shared.payments.attempts.begin(client, Instant::now());
+                attempt.map(Some).map_err(|limit| FetchError::Overloaded { limit })
+            }
+            Payment::None | Payment::Exact(_) | Payment::OnAccount(_) => Ok(None),
         }
+    }
+
+    /// Asks whether a new payment could be settled, before the origin is asked for anything. Nothing moves.
+    pub(crate) async fn verify(&self, open: &OpenFetch, attempt: Option<Attempt>) -> Result<(), Refused> {
+        let (Payment::Exact(exact), Some(attempt)) = (self, attempt) else { return Ok(()) };
         let shared = &open.worker().shared;
         let Some(facilitator) = &shared.payments.facilitator else { return Ok(()) };
         let no = match facilitator.verify(&exact.payment.request).await {
             Ok(answer) if answer.is_valid => return Ok(()),
             Ok(answer) => {
+                attempt.refused(Instant::now());
                 let reason = plain(answer.invalid_reason.as_deref(), ErrorReason::InvalidPayload.as_str());
                 let detail = format!("The payment is not taken: the facilitator says {reason}.");
                 No::new(RefusalKind::PaymentRefused, reason, detail)
@@ -80,10 +166,10 @@ impl Payment {
     /// Settles the payment, if the response costs what it pays. When this returns, the answer may leave.
     pub(crate) async fn settle(self, open: &mut OpenFetch) -> Result<Announcement, Refused> {
         match self {
-            Payment::None => Ok(Announcement::default()),
+            Payment::None => Ok(Announcement::Nothing),
             Payment::OnAccount(promise) => Ok((*promise).billed(open)),
             // An error, a redirect, a work that turns out to be free: the payment is as good as before.
-            Payment::Exact(_) if !open.is_owed() => Ok(Announcement::default()),
+            Payment::Exact(_) if !open.is_owed() => Ok(Announcement::Nothing),
             Payment::Exact(exact) => exact.settle(open).await,
         }
     }
@@ -92,21 +178,12 @@ impl Payment {
 impl OnAccount {
     fn billed(self, open: &mut OpenFetch) -> Announcement {
         if !open.is_owed() {
-            return Announcement::default();
+            return Announcement::Nothing;
         }
-        let now_secs = u64::try_from(now_micros() / 1_000_000).unwrap_or(0);
-        let (name, value) = match &self.kind {
-            Promise::Credit(payment) => (PAYMENT_RESPONSE, Some(header::write(&payment.response(now_secs)))),
-            Promise::Mpp { method } => {
-                let receipt = MppReceipt::new(method, open.id(), now_secs);
-                (mpp::PAYMENT_RECEIPT, receipt.map(|receipt| receipt.to_field()))
-            }
-        };
         if let Some(spending) = self.spending {
             open.spends(spending);
         }
-        let value = value.and_then(|value| HeaderValue::from_str(&value).ok());
-        Announcement(value.map(|value| (HeaderName::from_static(name), value)))
+        Announcement::OnAccount(Bill { kind: self.kind, price: self.price, reference: open.id().to_owned() })
     }
 }
 
@@ -141,11 +218,12 @@ impl Exact {
         }
         let mut fetch = open.draft();
         fetch.authorisation = Some(key.to_string());
-        let order = Order::new(&self, open.worker(), fetch);
+        let order = Order::new(&self, &open.worker().shared, fetch);
+        let worker = Rc::clone(open.worker());
         let Exact { payment, offered, claim, taken } = *self;
         let (done, answered) = oneshot::channel();
         // By itself, whatever becomes of this request: what was begun must end where it is written.
-        tokio::task::spawn_local(order.carry_out(taken, done));
+        tokio::task::spawn_local(order.carry_out(worker, taken, done));
         let Ok((outcome, taken)) = answered.await else {
             let no = No::pending(UNKNOWN_SECS, "Whether this payment was settled is not known yet.");
             let no = No { version: Some(payment.version), ..no };
@@ -179,7 +257,7 @@ impl Exact {
     /// The result of a payment that was settled before.
     fn response_again(&self, settlement: &str) -> SettlementResponse {
         let transaction = settlement.split(' ').nth(2).unwrap_or_default();
-        let mut response = SettlementResponse::failure(self.network(), "");
+        let mut response = SettlementResponse::failure(&self.network(), "");
         response.success = true;
         response.error_reason = None;
         if transaction != UNNAMED {
@@ -190,8 +268,8 @@ impl Exact {
     }
 
     /// The network by the name that the payment's version has for it.
-    fn network(&self) -> &str {
-        answer::network_of(&self.payment)
+    fn network(&self) -> String {
+        answer::network_by_its_name(&self.payment.reservation.key.network, self.payment.version.number())
     }
 
     fn announcement(&self, open: &OpenFetch, mut response: SettlementResponse) -> Announcement {
@@ -200,8 +278,10 @@ impl Exact {
             extensions.insert(receipt::NAME.to_owned(), receipt::receipt_extension(&signed));
         }
         let name = HeaderName::from_static(self.payment.version.response_header());
-        let value = HeaderValue::from_str(&header::write(&response)).ok();
-        Announcement(value.map(|value| (name, value)))
+        match HeaderValue::from_str(&header::write(&response)) {
+            Ok(value) => Announcement::Settled(name, value),
+            Err(_) => Announcement::Nothing,
+        }
     }
 
     /// A receipt that others can check, if there is a key to sign it with.
@@ -221,22 +301,22 @@ impl Exact {
 }
 
 /// An order to settle, with all that it takes when nobody waits for it any more.
-struct Order {
-    worker: Rc<Worker>,
-    record: PaymentRecord,
-    payment: policy::protocol::x402::payment::ExactPayment,
+pub(super) struct Order {
+    pub(super) record: PaymentRecord,
+    pub(super) request: facilitator::Request,
+    pub(super) transfer: Transfer,
     /// Somebody was asked before, and nobody knows what came of it.
-    is_retry: bool,
+    pub(super) is_retry: bool,
 }
 
 impl Order {
-    fn new(exact: &Exact, worker: &Rc<Worker>, fetch: UsageRecord) -> Order {
+    fn new(exact: &Exact, shared: &Shared, fetch: UsageRecord) -> Order {
         let payment = &exact.payment;
         let reservation = &payment.reservation;
         let identifier = exact.claim.identifier.as_ref();
         let record = PaymentRecord {
             id: String::new(),
-            source: worker.shared.ledger.source.to_string(),
+            source: shared.ledger.source.to_string(),
             time_micros: 0,
             state: PaymentState::Settling,
             authorisation: exact.claim.key.to_string(),
@@ -252,30 +332,66 @@ impl Order {
             fetch: Box::new(fetch),
         };
         let is_retry = exact.taken.before == Before::Unknown;
-        Order { worker: Rc::clone(worker), record, payment: payment.clone(), is_retry }
+        Order { record, request: payment.request.clone(), transfer: payment.transfer(), is_retry }
     }
 
-    async fn carry_out(mut self, taken: Taken, done: oneshot::Sender<(Outcome, Taken)>) {
+    async fn carry_out(mut self, worker: Rc<Worker>, taken: Taken, done: oneshot::Sender<(Outcome, Taken)>) {
         // The ledger stays open until this is written.
-        let _metered = self.worker.metered_begins();
-        let outcome = self.settle().await;
+        let _metered = worker.metered_begins();
+        let outcome = self.settle(&worker.shared, taken.key().digest).await;
         // Nobody is left to deliver to: what was paid is recorded all the same, before anybody else comes with it.
         if let Err((Outcome::Settled { .. }, _taken)) = done.send((outcome, taken)) {
-            let shared = &self.worker.shared;
-            if let Err(why) = shared.ledger.append(self.record.fetch.encode()).await {
-                warn!(%why, "what was paid is recorded at the next start");
-            }
+            self.record_fetch(&worker.shared).await;
         }
     }
 
-    async fn settle(&mut self) -> Outcome {
-        let worker = Rc::clone(&self.worker);
-        let shared = &worker.shared;
-        let Some(facilitator) = &shared.payments.facilitator else { return Outcome::NotAsked };
-        if !self.is_retry && self.note(shared, PaymentState::Settling).await.is_err() {
-            return Outcome::Unrecorded;
+    /// Asks what became of it, when nobody has come with it again.
+    ///
+    /// An order to settle is no question: it moves what has not moved yet, for a work that nobody may come for. So it is given again
+    /// only where the facilitator says that the payment is no longer good: used up, over, or without the money that it has moved. What is
+    /// still good waits for who paid.
+    pub(super) async fn ask_again(mut self, shared: &Shared, taken: Taken) {
+        let key = taken.key().digest;
+        let Some(facilitator) = &shared.payments.facilitator else { return };
+        match facilitator.verify(&self.request).await {
+            Ok(answer) if !answer.is_valid => {}
+            Ok(_) => return shared.payments.pending.is_unknown(&key),
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a payment of unknown outcome cannot be asked about"
+                );
+                return shared.payments.pending.is_unknown(&key);
+            }
         }
-        let outcome = match facilitator.settle(&self.payment.request).await {
+        if let Outcome::Settled { .. } = self.settle(shared, key).await {
+            self.record_fetch(shared).await;
+            info!(
+                payer = self.record.payer,
+                nonce = self.record.nonce,
+                "a payment of unknown outcome is settled, and in the books"
+            );
+        }
+        drop(taken);
+    }
+
+    async fn record_fetch(&self, shared: &Shared) {
+        if let Err(why) = shared.ledger.append(self.record.fetch.encode()).await {
+            warn!(%why, "what was paid is recorded at the next start");
+        }
+    }
+
+    async fn settle(&mut self, shared: &Shared, key: [u8; 32]) -> Outcome {
+        let pending = &shared.payments.pending;
+        let Some(facilitator) = &shared.payments.facilitator else { return Outcome::NotAsked };
+        if !self.is_retry {
+            pending.keep(key, self);
+            if self.note(shared, PaymentState::Settling).await.is_err() {
+                pending.is_known(&key);
+                return Outcome::Unrecorded;
+            }
+        }
+        let outcome = match facilitator.settle(&self.request).await {
             Ok(answer) => self.judge(answer),
             Err(error) => {
                 warn!(
@@ -303,11 +419,18 @@ impl Order {
                 self.record.reason = Some("not_asked".to_owned());
                 PaymentState::Failed
             }
-            Outcome::Unknown | Outcome::Unrecorded => return outcome,
+            Outcome::Unknown | Outcome::Unrecorded => {
+                pending.is_unknown(&key);
+                return outcome;
+            }
         };
-        if let Err(why) = self.note(shared, state).await {
-            // It stays unknown: the facilitator is asked again when the payment comes again, or the record says it.
-            warn!(%why, state = state.as_str(), "what became of a payment could not be written");
+        match self.note(shared, state).await {
+            Ok(()) => pending.is_known(&key),
+            // It stays unknown: the facilitator is asked again, or the record says it.
+            Err(why) => {
+                warn!(%why, state = state.as_str(), "what became of a payment could not be written");
+                pending.is_unknown(&key);
+            }
         }
         outcome
     }
@@ -318,8 +441,8 @@ impl Order {
     /// because the first attempt moved the money. Only that the nonce is used says that something was; it is then taken for what was
     /// verified, and handed over before: the doubt counts for who paid.
     fn judge(&self, answer: SettlementResponse) -> Outcome {
-        let network = self.payment.reservation.key.network.to_string();
-        match facilitator::settled(&self.payment, &answer) {
+        let network = self.transfer.network.to_string();
+        match facilitator::settled(&self.transfer, &answer) {
             Ok(()) => Outcome::Settled {
                 settlement: format!("x402 {network} {}", plain(Some(&answer.transaction), UNNAMED)),
                 response: answer,
@@ -335,7 +458,8 @@ impl Order {
                 );
                 let mut response = answer;
                 (response.success, response.error_reason) = (true, None);
-                response.network = answer::network_of(&self.payment).to_owned();
+                response.network =
+                    answer::network_by_its_name(&self.transfer.network, self.request.x402_version);
                 Outcome::Settled { settlement: format!("x402 {network} {UNNAMED}"), response }
             }
             // A transaction was sent, or it went wrong in a way that does not say whether one was.

@@ -44,6 +44,13 @@ impl Receipt {
         })
     }
 
+    /// The same with a member that the draft does not name.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Receipt {
+        self.others.insert(name.to_owned(), value.into());
+        self
+    }
+
     /// The value of `Payment-Receipt`.
     pub fn to_field(&self) -> String {
         // Keys are texts: it cannot fail.

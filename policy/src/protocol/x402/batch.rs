@@ -24,6 +24,9 @@ pub const FRESH_SECS: u64 = 30;
 /// The extension that tells how to sign.
 pub const SIGNATURES_EXTENSION: &str = "http-message-signatures";
 
+/// The extension of a `PAYMENT-RESPONSE` whose amount is a ceiling (own): less may be billed, and the statement says how much.
+pub const CEILING_EXTENSION: &str = "ceiling";
+
 /// What the site says of payments on credit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Credit {
@@ -74,15 +77,22 @@ pub struct BatchPayment {
 }
 
 impl BatchPayment {
-    /// The answer's `PAYMENT-RESPONSE`.
-    pub fn response(&self, now_secs: u64) -> Response {
+    /// The answer's `PAYMENT-RESPONSE`, where it is known what is billed: nothing for a repeat, never more than [`BatchPayment::price`].
+    pub fn response(&self, billed: U256, now_secs: u64) -> Response {
         Response {
-            amount: self.amount.to_string(),
+            amount: billed.to_string(),
             asset: self.asset.clone(),
             network: "cloudflare:402".to_owned(),
             timestamp: now_secs,
             extensions: None,
         }
+    }
+
+    /// The answer's `PAYMENT-RESPONSE`, where what is billed is known at the end of the body only: the most that it can be, called so.
+    pub fn response_at_most(&self, now_secs: u64) -> Response {
+        let amount = self.amount.to_string();
+        let ceiling = (CEILING_EXTENSION.to_owned(), json!({"info": {"amount": amount}}));
+        Response { extensions: Some(Object::from_iter([ceiling])), ..self.response(self.amount, now_secs) }
     }
 }
 

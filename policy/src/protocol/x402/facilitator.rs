@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::atomic::U256;
 use super::eip712::Address;
 use super::header::{self, HeaderError};
 use super::message::{Object, SettlementResponse};
 use super::network::Network;
-use super::payment::ExactPayment;
 use super::{EXACT, Version};
 
 /// Path of the question whether a payment is good.
@@ -108,6 +108,17 @@ pub fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, HeaderErro
     header::from_json(body)
 }
 
+/// The movement of money that a facilitator is ordered to make: what its answer has to be about.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The chain.
+    pub network: Network,
+    /// Who pays.
+    pub payer: Address,
+    /// Smallest units of the token.
+    pub value: U256,
+}
+
 /// What a facilitator's answer to [`SETTLE`] means for a payment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotSettled {
@@ -130,25 +141,24 @@ pub enum NotSettled {
 /// # Errors
 /// [`NotSettled::Refused`] is the end of the payment. [`NotSettled::Contradiction`] is not: what became of the money has to be
 /// found out, and the client is not asked to pay again.
-pub fn settled(payment: &ExactPayment, answer: &SettlementResponse) -> Result<(), NotSettled> {
+pub fn settled(transfer: &Transfer, answer: &SettlementResponse) -> Result<(), NotSettled> {
     if !answer.success {
         let reason = answer.error_reason.clone().unwrap_or_default();
         return Err(NotSettled::Refused { reason });
     }
-    let network = Some(&payment.reservation.key.network);
     let answered = Network::parse(&answer.network).or_else(|| Network::from_v1(&answer.network));
     let contradiction = |member| Err(NotSettled::Contradiction { member });
-    if answered.as_ref() != network {
+    if answered.as_ref() != Some(&transfer.network) {
         return contradiction("network");
     }
     if answer.transaction.is_empty() {
         return contradiction("transaction");
     }
     let payer = answer.payer.as_deref().map(Address::parse);
-    if payer.is_some_and(|payer| payer != Some(payment.authorization.from)) {
+    if payer.is_some_and(|payer| payer != Some(transfer.payer)) {
         return contradiction("payer");
     }
-    if answer.amount.as_ref().is_some_and(|amount| *amount != payment.authorization.value.to_string()) {
+    if answer.amount.as_ref().is_some_and(|amount| *amount != transfer.value.to_string()) {
         return contradiction("amount");
     }
     Ok(())

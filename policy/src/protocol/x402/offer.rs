@@ -12,6 +12,7 @@ use super::message::{
     Object, PaymentRequired, PaymentRequiredV1, PaymentRequirements, PaymentRequirementsV1, Resource,
 };
 use super::network::Network;
+use super::receipt::{self, Signed};
 use super::{BATCH_SETTLEMENT, EXACT};
 use crate::{Currency, Money};
 
@@ -137,6 +138,30 @@ impl Offers {
         }
     }
 
+    /// The same offers, each with a signature that holds the server to its word ([`receipt`]): the same key signs the same offer alike.
+    #[must_use]
+    pub fn signed(&self, key: &receipt::SigningKey) -> Offers {
+        let sign = |(place, offered): (usize, &Offered)| {
+            let requirements = offered.requirements.clone();
+            let offer = receipt::Offer {
+                version: receipt::PAYLOAD_VERSION,
+                resource_url: self.resource.url.clone(),
+                scheme: requirements.scheme,
+                network: requirements.network,
+                asset: requirements.asset,
+                pay_to: requirements.pay_to,
+                amount: requirements.amount,
+                // It holds as long as the policy does, and nobody knows how long that is.
+                valid_until: None,
+            };
+            Signed { accept_index: u64::try_from(place).ok(), ..Signed::with(&offer, key) }
+        };
+        let signed: Vec<Signed> = self.ways.iter().enumerate().map(sign).collect();
+        let mut offers = self.clone();
+        offers.extensions.insert(receipt::NAME.to_owned(), receipt::offers_extension(&signed));
+        offers
+    }
+
     /// The whole offer of version 2.
     pub fn required(&self, error: &str) -> PaymentRequired {
         self.required_of(&self.ways, self.resource.clone(), self.extensions.clone(), error)
@@ -144,7 +169,7 @@ impl Offers {
 
     /// The value of `PAYMENT-REQUIRED`, below [`OUT_BYTES_MAX`].
     ///
-    /// What does not fit is left out, the least needed first: description, media type, our extensions, the last ways. `None` if the
+    /// What does not fit is left out, the least needed first: signed offers, description, media type, our extensions, the last ways. `None` if the
     /// preferred way alone is too long, which a long URL makes it; the body's offer has room for that.
     pub fn header(&self, error: &str) -> Option<String> {
         let (mut resource, mut extensions) = (self.resource.clone(), self.extensions.clone());
@@ -155,9 +180,10 @@ impl Offers {
                 return Some(value);
             }
             match step {
-                0 => resource.description = None,
-                1 => resource.mime_type = None,
-                2 => extensions = Object::new(),
+                0 => drop(extensions.remove(receipt::NAME)),
+                1 => resource.description = None,
+                2 => resource.mime_type = None,
+                3 => extensions = Object::new(),
                 _ => ways = ways.split_last().filter(|(_, rest)| !rest.is_empty())?.1,
             }
         }

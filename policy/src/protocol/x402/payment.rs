@@ -140,6 +140,17 @@ pub enum Reuse {
     OtherAuthorization,
 }
 
+impl ExactPayment {
+    /// The movement of money that pays.
+    pub fn transfer(&self) -> facilitator::Transfer {
+        facilitator::Transfer {
+            network: self.reservation.key.network.clone(),
+            payer: self.authorization.from,
+            value: self.authorization.value,
+        }
+    }
+}
+
 impl Reservation {
     /// What this payment is, given that `earlier` holds its key. `None` if the keys differ.
     pub fn reuse(&self, earlier: &Reservation) -> Option<Reuse> {

@@ -85,13 +85,12 @@ fn crawlers(html: &mut String, summary: &Summary) {
         } else {
             format!(" {}", escape(&line.currency))
         };
-        let operator = if line.operator == "spoof" { "unverified (spoofed name)" } else { &line.operator };
         let _ = write!(
             html,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{}</td><td class=\"n\">{}{other}</td><td class=\"n\">{}{other}</td></tr>",
             escape(&line.crawler),
-            escape(operator),
+            escape(operator_name(&line.operator)),
             escape(line.holder.as_deref().unwrap_or("—")),
             grouped(line.fetches),
             human_bytes(line.bytes),
@@ -101,6 +100,10 @@ fn crawlers(html: &mut String, summary: &Summary) {
         );
     }
     html.push_str("</tbody></table></div></section>");
+}
+
+fn operator_name(operator: &str) -> &str {
+    if operator == "spoof" { "unverified (spoofed name)" } else { operator }
 }
 
 /// What was paid before delivery, beside what is on the account: by operator, where anybody has paid so.
@@ -124,7 +127,7 @@ fn payments(html: &mut String, summary: &Summary) {
         let _ = write!(
             html,
             "<tr><td>{}</td><td class=\"n\">{} {currency}</td><td class=\"n\">{} {currency}</td></tr>",
-            escape(operator),
+            escape(operator_name(operator)),
             policy::decimal(settled),
             policy::decimal(payable),
             currency = escape(currency),

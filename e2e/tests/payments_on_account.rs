@@ -407,7 +407,13 @@ fn a_promise_on_cloudflares_network_is_as_good_as_its_signature() {
     ] {
         let answer = byline.ask(request);
         assert_eq!(answer.status, status, "{what}: {}", answer.text());
-        assert_eq!(read_header(answer.field("payment-response"))["errorReason"], reason, "{what}");
+        let response = read_header(answer.field("payment-response"));
+        assert_eq!(
+            (&response["success"], &response["errorReason"]),
+            (&json!(false), &json!(reason)),
+            "{what}"
+        );
+        assert_eq!(response["network"], "cloudflare:402", "{what}");
     }
     assert!(origin.untouched() && byline.records().is_empty(), "nothing is owed");
 
@@ -424,6 +430,11 @@ fn a_promise_on_cloudflares_network_is_as_good_as_its_signature() {
     assert_eq!(byline.ask(request("/signed/2", &promise("1", "USD"), &WHAT, none.clone())).status, 200);
     let above = byline.ask(request("/signed/3", &promise("1", "USD"), &WHAT, none));
     assert_eq!((above.status, above.field("crawler-error")), (403, "PaymentFailed"), "the credit is used up");
+    let response = read_header(above.field("payment-response"));
+    assert_eq!(
+        (&response["success"], &response["errorReason"], &response["network"]),
+        (&json!(false), &json!("payment_failed"), &json!("cloudflare:402"))
+    );
     assert!(!origin.requests().iter().any(|sent| sent.fields.has("payment-signature")), "it is for us");
     let records = byline.wait_for_records(2);
     for record in &records {

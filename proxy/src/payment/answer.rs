@@ -124,9 +124,11 @@ pub(super) fn refused(open: &OpenFetch, fixed: &FixedPrice, no: No) -> Refused {
             Version::V1 => X_PAYMENT_RESPONSE,
             Version::V2 => PAYMENT_RESPONSE,
         };
-        // The network that was offered first: the one that is named may be nobody's.
+        // The network whose word the reason is, or else that was offered first: the one that is named may be nobody's.
         let taken = open.policy().offered(open.crawler(), open.work(), &|_, _| true);
-        let network = taken.as_ref().and_then(|offered| first_network(offered, version));
+        let is_credits = BatchError::ALL.iter().any(|error| error.as_str() == reason);
+        let credits = is_credits.then(|| Network::cloudflare().to_string());
+        let network = credits.or_else(|| first_network(taken.as_ref()?, version));
         let failure = SettlementResponse::failure(&network.unwrap_or_default(), &reason);
         offer.field(HeaderName::from_static(name), &header::write(&failure));
     }

@@ -256,7 +256,9 @@ fn the_origin_hears_from_us_alone_who_sets_the_price() {
         .into_iter()
         .map(|agent| {
             let fields = format!("User-Agent: {agent}\r\nCf-Pay-Per-Crawl: {IN_BAND}\r\n");
-            market.byline.ask(get("/short", &fields).replacen("site.test", "zone0.test", 1));
+            let answer = market.byline.ask(get("/short", &fields).replacen("site.test", "zone0.test", 1));
+            let is_told = answer.fields.has("crawler-price");
+            assert_eq!(is_told, answer.status == 402, "{agent}: a price is named where it is asked");
             let requests = market.origin.requests();
             let told = requests.last().expect("a request").fields.all("cf-pay-per-crawl").join(" | ");
             (agent, told)

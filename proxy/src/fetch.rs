@@ -107,10 +107,11 @@ async fn admit_and_forward(
     {
         return Ok((RequestClass::Local, answer));
     }
+    // Such an origin is told of each request whether it may, and none but a 402 names its price to anybody.
+    let origin_sets_prices = policy.listens_to_origin();
     let mut answer = match ai_crawler(&policy, &head.headers) {
         None => {
-            // An origin that sets prices is told of each request whether it may.
-            if policy.listens_to_origin() {
+            if origin_sets_prices {
                 headers::tell_pricing(&mut head.headers, Some(Pricing::Bypass));
             }
             pass(worker, peer, origin, &target, head, body, origin_time).await
@@ -122,6 +123,9 @@ async fn admit_and_forward(
                 .await
         }
     }?;
+    if origin_sets_prices && answer.1.status() != StatusCode::PAYMENT_REQUIRED {
+        answer.1.headers_mut().remove(HeaderName::from_static(crawl_price::PRICE));
+    }
     if let Some(signals) = signals {
         signals.add_fields(shared, &mut answer);
     }

@@ -218,8 +218,12 @@ fn what_is_wrong_is_told_with_its_place_and_what_would_be_right() {
             "3:30 a proof is a list of absolute URIs | absolute URIs, separated by spaces",
         ),
         (
-            in_license("<legal type=\"contact\">a</legal><legal type=\"contact\">b</legal>"),
+            in_license("<legal type=\"contact\">/</legal><legal type=\"contact\">a@b</legal>"),
             "3:42 a second `legal` of type contact | one of each type is the most",
+        ),
+        (
+            in_license("<legal type=\"contact\">nobody</legal>"),
+            "3:32 `nobody` is not a contact | one URL or mail address",
         ),
         (in_license("free"), "3:10 text within `license` | only elements may stand here"),
         (in_content("<terms>a b</terms>"), "3:18 `a b` is not a URL | the URL of terms for people"),

@@ -10,7 +10,7 @@ use policy::protocol::aipref::{Category, Preference, Usage, UsageRules};
 use policy::protocol::content_signal::ContentSignal;
 use policy::protocol::robots::{RobotsTxt, Target};
 use serde_json::Value;
-use support::{judge, text, vectors};
+use support::{both_files, judge, text};
 
 fn letter(preference: Preference) -> &'static str {
     match preference {
@@ -38,9 +38,16 @@ fn no_list_of_cases_is_left_out() {
     support::no_other_lists("aipref.json", &["dictionary", "robots", "content_signal", "combine"]);
 }
 
+/// Judges a list of the file, and of our own beside it.
+fn judge_all(list: &str, keys: &[&str], case_differs: impl Fn(&Value) -> Option<String>) {
+    for (name, file) in both_files("aipref.json") {
+        judge(&format!("{name} {list}"), &file[list], keys, &case_differs);
+    }
+}
+
 #[test]
 fn statements() {
-    judge("dictionary", &vectors("aipref.json")["dictionary"], &["input", "expect"], |case| {
+    judge_all("dictionary", &["input", "expect"], |case| {
         let usage = Usage::parse(text(case, "input")).unwrap_or_default();
         let expect = object(&case["expect"]);
         let short = Category::ALL.into_iter().zip(["t", "a", "s"]);
@@ -54,12 +61,13 @@ fn statements() {
 
 #[test]
 fn rules_in_robots_txt() {
-    let vectors = vectors("aipref.json");
-    // One file, or several.
-    let files = match &vectors["robots"] {
+    let vectors: Vec<Value> =
+        both_files("aipref.json").into_iter().map(|(_, mut file)| file["robots"].take()).collect();
+    // Each has one file, or several.
+    let files = vectors.iter().flat_map(|robots| match robots {
         Value::Array(files) => files.iter().collect(),
         one => vec![one],
-    };
+    });
     for file in files {
         assert_eq!(support::unknown_key(file, &["file", "cases"]), None);
         let robots = RobotsTxt::parse(text(file, "file").as_bytes());
@@ -85,7 +93,7 @@ fn rules_in_robots_txt() {
 #[test]
 fn content_signals() {
     let keys = ["file", "token", "expect"];
-    judge("content_signal", &vectors("aipref.json")["content_signal"], &keys, |case| {
+    judge_all("content_signal", &keys, |case| {
         let robots = RobotsTxt::parse(text(case, "file").as_bytes());
         let signal = ContentSignal::of(&robots, &robots.agent(text(case, "token")));
         let shown = signal.to_string();
@@ -97,7 +105,7 @@ fn content_signals() {
 
 #[test]
 fn combinations() {
-    judge("combine", &vectors("aipref.json")["combine"], &["statements", "expect"], |case| {
+    judge_all("combine", &["statements", "expect"], |case| {
         let statements = case["statements"].as_array().expect("`statements`").iter();
         let read = statements.map(|one| Usage::parse(one.as_str().expect("a text")).unwrap_or_default());
         let usage = Usage::combine(read);

@@ -12,16 +12,23 @@ use policy::protocol::robots::{
 };
 use policy::{CrawlerRow, Directory, Evidence, ReverseDnsAnswer, Verification, weigh};
 use serde_json::Value;
-use support::{judge, text, vectors};
+use support::{both_files, judge, text};
 
 #[test]
 fn no_list_of_cases_is_left_out() {
     support::no_other_lists("robots.json", &["match", "fetch", "fcrdns"]);
 }
 
+/// Judges a list of the file, and of our own beside it.
+fn judge_all(list: &str, keys: &[&str], case_differs: impl Fn(&Value) -> Option<String>) {
+    for (name, file) in both_files("robots.json") {
+        judge(&format!("{name} {list}"), &file[list], keys, &case_differs);
+    }
+}
+
 #[test]
 fn decisions() {
-    judge("match", &vectors("robots.json")["match"], &["robots", "token", "path", "allowed"], |case| {
+    judge_all("match", &["robots", "token", "path", "allowed"], |case| {
         let robots = RobotsTxt::parse(text(case, "robots").as_bytes());
         let rules = robots.agent(text(case, "token"));
         let decision = rules.decide(&Target::new(text(case, "path")));
@@ -35,7 +42,7 @@ fn decisions() {
 #[test]
 fn fetches() {
     let keys = ["status", "redirects", "network_error", "size_bytes", "result"];
-    judge("fetch", &vectors("robots.json")["fetch"], &keys, |case| {
+    judge_all("fetch", &keys, |case| {
         let expect = text(case, "result");
         if let Some(bytes) = case["size_bytes"].as_u64() {
             return differs_in_size(bytes as usize, expect);
@@ -108,7 +115,7 @@ fn differs_in_size(bytes: usize, expect: &str) -> Option<String> {
 #[test]
 fn reverse_names() {
     let keys = ["ip", "ptr", "forward", "suffix", "verified"];
-    judge("fcrdns", &vectors("robots.json")["fcrdns"], &keys, |case| {
+    judge_all("fcrdns", &keys, |case| {
         // As the proxy has a client's address: one of IPv4 within IPv6 is the former.
         let address = |value: &Value| {
             let text = value.as_str().expect("an address");

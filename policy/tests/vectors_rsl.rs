@@ -10,7 +10,7 @@ use policy::protocol::rsl::{
     Asset, Decision, Document, Geo, Licensed, Obligation, PaymentWord, UsageClass, Use, UserClass,
 };
 use serde_json::Value;
-use support::{judge, text, vectors};
+use support::{both_files, judge, text};
 
 #[test]
 fn no_list_of_cases_is_left_out() {
@@ -20,7 +20,7 @@ fn no_list_of_cases_is_left_out() {
 #[test]
 fn evaluation() {
     let keys = ["document", "path", "usage", "user", "geo", "origin", "reporting_profiles", "expect"];
-    judge("evaluate", &vectors("rsl.json")["evaluate"], &keys, |case| {
+    judge_all("evaluate", &keys, |case| {
         let document = match Document::parse(text(case, "document")) {
             Ok(document) => document,
             Err(error) => return Some(format!("refused: {error}")),
@@ -44,6 +44,13 @@ fn evaluation() {
             .collect();
         (!differences.is_empty()).then(|| differences.join(", "))
     });
+}
+
+/// Judges a list of the file, and of our own beside it.
+fn judge_all(list: &str, keys: &[&str], case_differs: impl Fn(&Value) -> Option<String>) {
+    for (name, file) in both_files("rsl.json") {
+        judge(&format!("{name} {list}"), &file[list], keys, &case_differs);
+    }
 }
 
 /// A text that need not be there.
@@ -84,14 +91,14 @@ fn told(decision: &Decision<'_>, key: &str) -> Value {
 
 #[test]
 fn invalid_documents() {
-    judge("invalid_documents", &vectors("rsl.json")["invalid_documents"], &["document"], |case| {
+    judge_all("invalid_documents", &["document"], |case| {
         Document::parse(text(case, "document")).ok().map(|document| format!("accepted as {document:?}"))
     });
 }
 
 #[test]
 fn robots() {
-    judge("robots", &vectors("rsl.json")["robots"], &["robots", "token", "licenses"], |case| {
+    judge_all("robots", &["robots", "token", "licenses"], |case| {
         let robots = RobotsTxt::parse(text(case, "robots").as_bytes());
         let found = in_robots(&robots, text(case, "token"));
         let expect: Vec<&str> =
@@ -102,7 +109,7 @@ fn robots() {
 
 #[test]
 fn challenges() {
-    judge("cap", &vectors("rsl.json")["cap"], &["headers", "state", "expect"], |case| {
+    judge_all("cap", &["headers", "state", "expect"], |case| {
         let headers = case["headers"].as_object().expect("`headers`");
         let authorization = headers
             .iter()

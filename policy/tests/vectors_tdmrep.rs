@@ -6,14 +6,16 @@ mod support;
 use policy::protocol::robots::Target;
 use policy::protocol::tdmrep::{Declaration, POLICY, RESERVATION, Rules, Technique, resolve};
 use serde_json::{Value, json};
-use support::vectors;
+use support::both_files;
 
-/// Judges each case of a list: what it gives against what it expects.
+/// Judges each case of a list, in the file and in our own beside it: what it gives against what it expects.
 fn judge(list: &str, keys: &[&str], got: impl Fn(&Value) -> Value) {
-    support::judge(list, &vectors("tdmrep.json")[list], keys, |case| {
-        let got = got(case);
-        (got != case["expect"]).then(|| format!("{got}, not {}", case["expect"]))
-    });
+    for (name, file) in both_files("tdmrep.json") {
+        support::judge(&format!("{name} {list}"), &file[list], keys, |case| {
+            let got = got(case);
+            (got != case["expect"]).then(|| format!("{got}, not {}", case["expect"]))
+        });
+    }
 }
 
 #[test]

@@ -280,7 +280,15 @@ impl Reader<'_> {
                 let text = self.text(node);
                 self.boolean(&text, text_span(node)).map(Legal::Attestation)
             }
-            3 => self.reference(node, "one URL or mail address").map(Legal::Contact),
+            3 => {
+                let text = self.text(node);
+                let is_contact = |text: &str| {
+                    has_url_characters(text)
+                        && (is_absolute_uri(text) || is_mail(text) || text.starts_with('/'))
+                };
+                let help = "one URL or mail address";
+                self.checked(text, text_span(node), is_contact, "a contact", help).map(Legal::Contact)
+            }
             _ => {
                 let text = self.text(node);
                 let uris: Vec<String> =
@@ -338,7 +346,6 @@ impl Reader<'_> {
             }
             None => None,
         };
-        let is_mail = |text: &str| has_url_characters(text) && text.contains('@');
         let contact_email =
             self.optional(node, "contactEmail", is_mail, "a mail address", "such as rights@example.com");
         let contact_url = self.optional(node, "contactUrl", has_url_characters, "a URL", "https://…");
@@ -354,6 +361,10 @@ impl Reader<'_> {
 
 fn words<T: Copy>(all: &[T], as_str: impl Fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|word| as_str(*word)).collect()
+}
+
+fn is_mail(text: &str) -> bool {
+    has_url_characters(text) && text.contains('@')
 }
 
 /// A path pattern has no white space and no control characters.

@@ -231,24 +231,41 @@ fn presets_are_published_without_contradiction() {
 #[test]
 fn a_single_path_is_told_from_a_pattern_that_is_as_long() {
     let rules = |first: &str, second: &str| {
-        format!(
-            "version = 1\nmode = \"enforce\"\n[[rule]]\nname = \"first\"\npath = \"/a/b/**\"\n{first}\n\
-             [[rule]]\nname = \"second\"\npath = [\"/a/*/c.html\", \"/**/feed/\"]\n{second}\n\
-             [[rule]]\nname = \"rest\"\npath = \"/a/**\"\n{first}\n"
-        )
+        // A rule for the host comes before one for all, whatever their paths.
+        let by_host = |wider: &str| {
+            format!(
+                "[[rule]]\nname = \"first\"\nhost = \"example.com\"\npath = \"/a/b/**\"\n{first}\n\
+                 [[rule]]\nname = \"second\"\npath = \"{wider}\"\n{second}\n"
+            )
+        };
+        let by_path = |path: &str, wider: &str| {
+            format!(
+                "[[rule]]\nname = \"first\"\npath = \"{path}\"\n{first}\n\
+                 [[rule]]\nname = \"second\"\npath = \"{wider}\"\n{second}\n"
+            )
+        };
+        let rest = format!("[[rule]]\nname = \"rest\"\npath = \"/**\"\n{first}\n");
+        let firsts = [
+            by_host("/a/*/c.html"),
+            by_host("/**/feed/"),
+            by_path("/a/b/c.html", "/a/*/c.html"),
+            by_path("/ab.html", "/a**b.html"),
+        ];
+        firsts.map(|rules| format!("version = 1\nmode = \"enforce\"\n{rules}{rest}"))
     };
     let (deny, allow, sold) =
         ("deny = true", "allow = true", "charge = { price = \"0.002 USD\", per = \"fetch\" }");
     for (first, second) in [(deny, allow), (allow, deny), (deny, sold), (sold, allow), (allow, sold)] {
-        let text = rules(first, second);
-        let policy = compile(&text);
-        for own in ["", "User-agent: *\nAllow: /\n", "User-agent: *\nAllow: /a/*/c.html\n"] {
-            nothing_contradicts(&policy, &text, "example.com", own);
+        for text in rules(first, second) {
+            let policy = compile(&text);
+            for own in ["", "User-agent: *\nAllow: /\n", "User-agent: *\nAllow: /a/*/c.html\n"] {
+                nothing_contradicts(&policy, &text, "example.com", own);
+            }
+            let origin = Origin::new(true, "example.com").unwrap();
+            let publisher = Publisher::new(&policy, &origin, Switches::ALL);
+            assert_eq!(publisher.published().unsaid, [], "{text}");
+            assert_eq!(publisher.robots(b"").unwrap().1, [], "{text}");
         }
-        let origin = Origin::new(true, "example.com").unwrap();
-        let publisher = Publisher::new(&policy, &origin, Switches::ALL);
-        assert_eq!(publisher.published().unsaid, []);
-        assert_eq!(publisher.robots(b"").unwrap().1, []);
     }
 }
 

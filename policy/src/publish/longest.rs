@@ -227,9 +227,9 @@ impl<V: Clone + PartialEq> Draft<'_, V> {
     /// that the loser is not all in. What says something else within it is put ahead of it in turn, and must be able to be.
     fn deputy(&self, path: usize, loser: usize, octets: usize) -> Option<usize> {
         let Cells { regions, broader, tangled } = self.cells;
+        let says_else = |other: usize| self.kept[other] && self.values[other] != self.values[path];
         let is_stuck = |region: usize, other: usize| {
-            let says_else = self.kept[other] && self.values[other] != self.values[path];
-            says_else
+            says_else(other)
                 && !regions[other].can_be_padded()
                 && self.octets[other] <= octets
                 && broader[other].contains(&region)
@@ -241,6 +241,7 @@ impl<V: Clone + PartialEq> Draft<'_, V> {
                 && octets <= regions[*region].octets() + PADDING_MAX
                 && !broader[loser].contains(region)
                 && !tangled[loser].contains(region)
+                && (self.reading.wins.is_some() || !tangled[*region].iter().any(|other| says_else(*other)))
                 && !(0..regions.len()).any(|other| is_stuck(*region, other))
         };
         broader[path].iter().copied().filter(may).max_by_key(|region| regions[*region].octets())
@@ -284,6 +285,7 @@ impl<V: Clone + PartialEq> Draft<'_, V> {
 mod tests {
     use super::*;
     use crate::glob::PathGlob;
+    use crate::protocol::robots::{Pattern, Target};
     use crate::publish::region::cells;
 
     fn list(said: &[(&str, char)]) -> Vec<String> {
@@ -320,10 +322,55 @@ mod tests {
         assert_eq!(list(&[("/**.pdf", 'n'), ("/a/**", 'n')]), ["n/*.pdf$", "n/a/"]);
         assert_eq!(list(&[("/axb", 'y'), ("/a*b", 'n')]), ["./a*/*b$", "n/a*b$", "y/axb$"]);
         // A path cannot be made longer than a pattern whose stars stand for nothing, but what it lies in may be.
-        assert_eq!(list(&[("/ab", 'y'), ("/a**b", 'n')]), ["unsaid /a*b$", "y/ab$"]);
+        assert_eq!(list(&[("/ab", 'y'), ("/a**b", 'n')]), ["n/ab*b$", "unsaid /a*b$", "y/ab$"]);
+        assert_eq!(
+            list(&[("/ab", 'n'), ("/a**b", 'y'), ("/a**", 'n')]),
+            ["n/a", "n/ab***", "y/a*b$", "y/ab*b$"]
+        );
         assert_eq!(
             list(&[("/a/b/**", 'n'), ("/a/*/c", 'y'), ("/a/**", 'n')]),
-            ["n/a/", "n/a/*/*/c$", "n/a/b/***", "y/a/*/c$"]
+            ["n/a/", "n/a/*/*/c$", "n/a/b/c**", "y/a/*/c$"]
         );
+    }
+
+    /// Any three rules about these paths, in any order, can be said to readers who let what allows win: with every region's path the
+    /// patterns say what the first rule that matches says.
+    #[test]
+    fn what_three_rules_deny_can_be_said() {
+        const PATHS: [&str; 8] = ["/**", "/a/**", "/a/b/**", "/", "/a/b/c", "/**.pdf", "/a/*/c", "/**/feed/"];
+        let pick = |code: usize| [code % 8, code / 8 % 8, code / 64];
+        for (code, denials) in (0..512).flat_map(|code| (1..8_u8).map(move |denials| (code, denials))) {
+            let picked = pick(code);
+            if picked[0] == picked[1] || picked[1] == picked[2] || picked[0] == picked[2] {
+                continue;
+            }
+            let globs = picked.map(|path| PathGlob::parse(PATHS[path]).unwrap());
+            let (regions, word) = cells(&globs, Vec::new()).unwrap();
+            let cells = Cells::new(regions);
+            let paths: Vec<String> = cells.regions.iter().map(|region| region.witness(&word)).collect();
+            let is_denied = |path: &String| {
+                globs.iter().position(|glob| glob.matches(path)).is_some_and(|rule| denials >> rule & 1 == 1)
+            };
+            let values: Vec<bool> = paths.iter().map(is_denied).collect();
+            let reading = Reading { default: false, least: &|_, _| 0, wins: Some(false), others: &[] };
+            let list = cells.list(&values, &reading);
+            let rules = picked.map(|path| PATHS[path]);
+            assert!(list.unsaid.is_empty(), "{:?} of {rules:?}, {denials:03b}", list.unsaid);
+            let lines: Vec<(Pattern, bool)> = list
+                .said
+                .iter()
+                .flat_map(|said| said.patterns().into_iter().map(|one| (Pattern::parse(one), said.value)))
+                .collect();
+            for (path, expect) in paths.iter().zip(values) {
+                let target = Target::new(path);
+                let matching = lines.iter().filter(|(pattern, _)| pattern.matches(&target));
+                let decides = matching.max_by_key(|(pattern, is_closed)| (pattern.octets(), !is_closed));
+                assert_eq!(
+                    decides.is_some_and(|(_, is_closed)| *is_closed),
+                    expect,
+                    "{path} of {rules:?}, {denials:03b}: {lines:?}"
+                );
+            }
+        }
     }
 }

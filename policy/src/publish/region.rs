@@ -299,8 +299,8 @@ fn star(way: &mut (Vec<String>, Vec<bool>), stays_in_segment: bool) {
     narrow.push(stays_in_segment);
 }
 
-/// All regions of these globs, the other ones, and what they have in common, each once, the root among them; and a word that is in none of them, to
-/// make paths of them. `None` beyond [`CELLS_MAX`].
+/// All regions of these globs, the other ones, what they have in common, and what begins with single paths where that is needed, each
+/// once, the root among them; and a word that is in none of them, to make paths of them. `None` beyond [`CELLS_MAX`].
 pub(crate) fn cells<'a>(
     globs: impl IntoIterator<Item = &'a PathGlob>,
     others: Vec<Region>,
@@ -315,8 +315,9 @@ pub(crate) fn cells<'a>(
     }
     let mut all: Vec<Region> = seen.iter().cloned().collect();
     let mut done = 0;
+    all.extend(beginnings(&all).into_iter().filter(|region| seen.insert(region.clone())));
     // What two have in common can have something in common with a third; more rounds than that add nothing that a policy has.
-    for _round in 0..3 {
+    for round in 0..3 {
         let (from, until) = (done, all.len());
         done = until;
         for one in 0..until {
@@ -331,6 +332,9 @@ pub(crate) fn cells<'a>(
                 }
             }
         }
+        if round == 0 {
+            all.extend(beginnings(&all).into_iter().filter(|region| seen.insert(region.clone())));
+        }
     }
     let mut word = "w".to_owned();
     while all.iter().any(|region| region.literals.iter().any(|literal| literal.contains(&word))) {
@@ -340,6 +344,16 @@ pub(crate) fn cells<'a>(
         }
     }
     Some((all, word))
+}
+
+/// What begins with a path, for each path that a pattern with stars means as well and that is no longer than it. The path's own pattern
+/// cannot be made longer; this one can, and speaks for it where it says the same.
+fn beginnings(all: &[Region]) -> Vec<Region> {
+    let is_rival = |path: &Region, other: &Region| {
+        !other.is_path() && !other.is_prefix() && other.octets() >= path.octets() && other.includes(path)
+    };
+    let paths = all.iter().filter(|path| path.is_path() && all.iter().any(|other| is_rival(path, other)));
+    paths.map(|path| Region { literals: path.literals.clone(), is_open: true }).collect()
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn a_client_of_others_pays_by_both_versions() {
         let by = json!([{"way": format!("x402 {NETWORK}"), "fetches": 1, "amount": "0.01"}]);
         assert_eq!(statement["settled_by"], by);
         let page = byline.admin_get("/");
-        let paid = "<td>pay-labs</td><td class=\"n\">0.01 USD</td><td class=\"n\">0 USD</td>";
+        let paid = "<td class=\"name\">pay-labs</td><td class=\"n\">0.01 USD</td><td class=\"n\">0 USD</td>";
         assert!(page.contains("<span>Settled</span><b>0.01 USD</b>") && page.contains(paid), "{page}");
         // What is ours to take does not reach the origin, and an origin does not say what was paid.
         let sent = origin.requests();

@@ -126,7 +126,7 @@ fn payments(html: &mut String, summary: &Summary) {
     for ((operator, currency), (settled, payable)) in operators {
         let _ = write!(
             html,
-            "<tr><td>{}</td><td class=\"n\">{} {currency}</td><td class=\"n\">{} {currency}</td></tr>",
+            "<tr><td class=\"name\">{}</td><td class=\"n\">{} {currency}</td><td class=\"n\">{} {currency}</td></tr>",
             escape(operator_name(operator)),
             policy::decimal(settled),
             policy::decimal(payable),
@@ -141,9 +141,9 @@ fn works(html: &mut String, summary: &Summary) {
         return;
     }
     let currency = summary.policy.currency();
-    // A work's sum has what was paid at once as well.
+    // A work's sum has what is settled as well.
     let is_any_settled = summary.totals.lines.iter().any(|line| line.settled_nano != 0);
-    let amount = if is_any_settled { "Owed and settled" } else { "Owed" };
+    let amount = if is_any_settled { "Earned" } else { "Owed" };
     let _ = write!(
         html,
         "<section><h2>Works fetched most</h2><div class=\"scroll\"><table><thead><tr><th>Work</th>\

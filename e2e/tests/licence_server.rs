@@ -260,18 +260,23 @@ fn strangers_cannot_make_us_ask_without_end() {
     assert!(byline.records().is_empty());
 }
 
-/// The table of CAP over HTTP: the vectors of `rsl.json` (in `BYLINE_VECTORS`, if that names a directory), against a server that says
-/// of each token what the vector's words mean.
+/// The table of CAP over HTTP: the vectors of `rsl.json` and our own beside them (or those in `BYLINE_VECTORS`, if that names a
+/// directory), against a server that says of each token what the vector's words mean.
 #[test]
 fn the_vectors_hold_over_http() {
-    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/testdata/vectors");
-    let directory = std::env::var_os("BYLINE_VECTORS").map_or_else(own, PathBuf::from);
-    let text = std::fs::read_to_string(directory.join("rsl.json")).expect("the vectors");
-    let vectors: Value = serde_json::from_str(&text).expect("JSON");
-    let vectors = vectors["cap"].as_array().expect("vectors of CAP");
-    assert!(vectors.len() >= 5);
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/testdata");
+    let own = || vec![data.join("vectors"), data.join("vectors-more")];
+    let directories = std::env::var_os("BYLINE_VECTORS").map_or_else(own, |one| vec![PathBuf::from(one)]);
+    let mut vectors: Vec<Value> = Vec::new();
+    for directory in directories {
+        let text = std::fs::read_to_string(directory.join("rsl.json")).expect("the vectors");
+        let file: Value = serde_json::from_str(&text).expect("JSON");
+        let cases = file["cap"].as_array().expect("vectors of CAP");
+        assert!(!cases.is_empty(), "{}", directory.display());
+        vectors.extend(cases.iter().cloned());
+    }
     let site = site();
-    for vector in vectors {
+    for vector in &vectors {
         let headers = vector["headers"].as_object().expect("headers").iter();
         let headers: Vec<(&String, &str)> =
             headers.map(|(name, value)| (name, value.as_str().expect("a text"))).collect();

@@ -102,6 +102,11 @@ fn what_is_published_is_what_is_enforced() {
         "<http://site.test/license.xml>; rel=\"license\"; type=\"application/rsl+xml\""
     );
 
+    let head = byline.ask("HEAD /articles/1 HTTP/1.1\r\nHost: site.test\r\nUser-Agent: Mozilla/5.0\r\n\r\n");
+    for field in ["content-usage", "tdm-reservation", "link"] {
+        assert_eq!(head.fields.all(field), page.fields.all(field), "HEAD says the same: {field}");
+    }
+
     let said = lint(&byline, "/articles/1", &text);
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.ends_with("no contradiction\n"), "{}", said.out);

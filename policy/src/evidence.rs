@@ -166,7 +166,7 @@ impl Evidence {
         let Some(source) = &verified.source else { return self };
         Evidence::Signed {
             agent: Arc::from(source.identity().as_str()),
-            keyid: Arc::from(verified.keyid.as_str()),
+            keyid: Arc::clone(&verified.keyid),
             may_pay: network || verified.covers_payment(&PaymentCover::default()).is_ok(),
         }
     }

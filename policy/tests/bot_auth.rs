@@ -90,7 +90,7 @@ fn judge(request: &Request<'_>, signed: &SignedRequest) -> Outcome {
 #[track_caller]
 fn verified(outcome: Outcome) -> Verified {
     match outcome {
-        Outcome::Verified(verified) => *verified,
+        Outcome::Verified(verified) => Arc::unwrap_or_clone(verified),
         other => panic!("{other:?}"),
     }
 }
@@ -149,7 +149,7 @@ fn what_is_signed_is_verified() {
         verified.source.map(|source| source.identity().as_str().to_owned()).as_deref(),
         Some(KEYS_URL)
     );
-    assert_eq!(verified.keyid, key(1).public_key().thumbprint());
+    assert_eq!(*verified.keyid, *key(1).public_key().thumbprint());
     assert_eq!((verified.created, verified.expires), (NOW, NOW + 60));
     assert!(matches!(verify(&PLAIN, &at_hand(), NOW, &Settings::default()), Outcome::Unsigned));
 }
@@ -383,7 +383,7 @@ fn without_an_agent_a_key_can_be_agreed_upon() {
     let keys = AtHand { directories: Vec::new(), agreed: vec![key(1).public_key().clone()] };
     let verified = verified(judge_with(&PLAIN, &made, &keys, NOW, &Settings::default()));
     assert_eq!(verified.source, None);
-    assert_eq!(verified.keyid, key(1).public_key().thumbprint());
+    assert_eq!(*verified.keyid, *key(1).public_key().thumbprint());
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn several_signatures_are_judged_each_on_its_own() {
         signature_input: format!("{}, {}", bad.signature_input, good.signature_input),
         signature: format!("{}, {}", bad.signature, good.signature),
     };
-    assert_eq!(verified(judge(&PLAIN, &both)).label, "sig1");
+    assert_eq!(verified(judge(&PLAIN, &both)).label(), "sig1");
     let expired = judge_with(&PLAIN, &both, &at_hand(), NOW + 1_000, &Settings::default());
     assert_eq!(invalid(expired), Invalid::Expired);
     assert!(matches!(

@@ -1,5 +1,7 @@
 //! The examples of RFC 9421: bases of section 2, signatures of appendix B.2.
 
+use std::sync::Arc;
+
 use policy::protocol::message_signature::{
     Component, ComponentError, Field, Malformed, Message, PublicKey, Request, Response, SignaturesError,
     VerifyError, check_content_digest, read_signatures,
@@ -42,7 +44,8 @@ fn check(is_request: bool, input: &str, signature: &str, jwk: &str) {
     let response = Response { status: 200, fields: &fields, trailers: &[], request: None };
     let message = if is_request { Message::Request(&request) } else { Message::Response(&response) };
     let key = PublicKey::from_json(jwk).expect("a key");
-    let mut read = read_signatures(&fields).expect("a dictionary").remove(0).signature.expect("a signature");
+    let read = read_signatures(&fields).expect("a dictionary").remove(0).signature.expect("a signature");
+    let mut read = Arc::unwrap_or_clone(read);
     assert_eq!(read.verify(&key, message), Ok(()), "{input}");
     read.value[3] ^= 4;
     assert_eq!(read.verify(&key, message), Err(VerifyError::Mismatch), "{input}");

@@ -140,7 +140,7 @@ impl Case<'_> {
         let candidate = read.into_iter().find(|candidate| candidate.label == label).ok_or("no such label")?;
         let signature = candidate.signature.map_err(|error| error.to_string())?;
         let base = signature.base(Message::Request(self.request)).map_err(|error| error.to_string())?;
-        Ok((signature, base))
+        Ok((Arc::unwrap_or_clone(signature), base))
     }
 
     /// Its keys are where the case says, its base is the case's, and it is good until it expires and no longer.
@@ -150,7 +150,7 @@ impl Case<'_> {
         if keys_at != Some(&jwks_url) {
             return Err(format!("the keys are looked for at {:?}", verified.source));
         }
-        let (_, base) = self.base(&verified.label)?;
+        let (_, base) = self.base(verified.label())?;
         if base != text(self.json, "signed_base") {
             return Err(format!("its base is\n{base}"));
         }
@@ -244,7 +244,7 @@ impl Published {
 
     fn ends(&self, verified: &Verified) -> Option<i64> {
         let (.., directory) = self.at(verified.source.as_ref()?)?;
-        directory.keys().iter().find(|known| known.key.thumbprint() == verified.keyid)?.not_after
+        directory.keys().iter().find(|known| known.key.thumbprint() == &*verified.keyid)?.not_after
     }
 }
 

@@ -110,7 +110,7 @@ fn request(case: &Value, key: &PublicKey, note: &str, keys_body: &str) -> Result
         return Err(format!("the keys are looked for at {sources:?}"));
     }
     match verify(&request, &keys, created, &settings) {
-        Outcome::Verified(verified) if verified.keyid == key.thumbprint() => {}
+        Outcome::Verified(verified) if *verified.keyid == *key.thumbprint() => {}
         other => return Err(format!("{other:?}")),
     }
     if !is_private_part_published(key.thumbprint()) {
@@ -159,7 +159,8 @@ fn holds(case: &Value, key: &PublicKey, message: Message<'_>) -> Result<(), Stri
     let read = read_signatures(message.fields()).map_err(|error| error.to_string())?;
     let candidate = read.iter().find(|candidate| candidate.label == text(case, "label"));
     let candidate = candidate.ok_or("no signature of that label")?;
-    let mut signature = candidate.signature.clone().map_err(|error| error.to_string())?;
+    let mut signature =
+        candidate.signature.clone().map(Arc::unwrap_or_clone).map_err(|error| error.to_string())?;
     let base = signature.base(message).map_err(|error| error.to_string())?;
     if Some(base.as_str()) != case["signature_base"].as_str() {
         return Err(format!("its base is\n{base}"));

@@ -31,7 +31,7 @@ pub use signature::{
     Candidate, Malformed, Parameters, Signature, SignaturesError, VerifyError, read_signatures,
 };
 pub use structured::DictionaryError;
-pub(crate) use structured::dictionary_without_repeats;
+pub(crate) use structured::{Dictionary, Item, Member, Value};
 
 /// Bytes of all `Signature-Input` lines of a message, and of all its `Signature` lines.
 pub const SIGNATURE_FIELD_BYTES_MAX: usize = 16 * 1024;

@@ -141,7 +141,6 @@ pub(crate) async fn judge(
         Some(verified) => Ok(verified),
         None => match verify(agents, row, &received, now).await {
             Outcome::Verified(verified) => {
-                let verified = Arc::from(verified);
                 memory.insert(&received, generation, &verified, agents);
                 Ok(verified)
             }
@@ -328,7 +327,7 @@ impl Memory {
         let Some(directory) = verified.source.as_ref().and_then(|source| agents.directory(source)) else {
             return;
         };
-        let key = directory.keys().iter().find(|known| known.key.thumbprint() == verified.keyid);
+        let key = directory.keys().iter().find(|known| known.key.thumbprint() == &*verified.keyid);
         let Some(key) = key else { return };
         let mut name = Vec::new();
         received.write_name(&mut name);

@@ -11,10 +11,10 @@
 //! They contradict each other about a bare origin without a type: the newest fetches the origin itself, though its own
 //! vectors publish keys at the well-known path. Here a bare origin is the well-known path, anything with a path is itself.
 
-use sfv::{BareItem, Item, ListEntry, Parser};
+use sfv::BareItemFromInput;
 
 use crate::protocol::message_signature::{
-    Component, DictionaryError, Field, Signature, dictionary_without_repeats, joined,
+    Component, Dictionary, DictionaryError, Field, Item, Member, Signature, Value, joined,
 };
 
 use super::url::{HttpsUrl, UrlError};
@@ -32,8 +32,8 @@ pub struct KeySource {
     pub url: HttpsUrl,
     /// What is there.
     pub kind: SourceKind,
-    /// The URL that names the agent: the one to which `Signature-Agent` leads, without its query.
-    identity: HttpsUrl,
+    /// The URL that names the agent, if it is another than `url`.
+    identity: Option<HttpsUrl>,
 }
 
 /// What is at a [`KeySource`].
@@ -61,29 +61,35 @@ impl KeySource {
     /// The key set at a URL as it stands.
     pub fn key_set(url: HttpsUrl) -> KeySource {
         let kind = if url.path() == WELL_KNOWN_PATH { SourceKind::Directory } else { SourceKind::KeySet };
-        KeySource { identity: url.with_path(url.path()), url, kind }
+        KeySource { identity: identity_of(&url), url, kind }
     }
 
     /// The client document at a URL.
     pub fn client_document(url: HttpsUrl) -> KeySource {
-        KeySource { identity: url.with_path(url.path()), url, kind: SourceKind::ClientDocument }
+        KeySource { identity: identity_of(&url), url, kind: SourceKind::ClientDocument }
     }
 
     /// The key set that a client document names: fetched elsewhere, but the document's agent.
     pub(super) fn named_by(&self, url: HttpsUrl) -> KeySource {
-        KeySource { identity: self.identity.clone(), ..KeySource::key_set(url) }
+        let identity = Some(self.identity().clone()).filter(|identity| *identity != url);
+        KeySource { identity, ..KeySource::key_set(url) }
     }
 
-    /// The URL that names the agent, normalised, without a query. Two agents may publish the same key: whose a signature
-    /// is, only this and the key together say.
+    /// The URL that names the agent: the one to which `Signature-Agent` leads, normalised, without a query. Two agents may
+    /// publish the same key: whose a signature is, only this and the key together say.
     pub fn identity(&self) -> &HttpsUrl {
-        &self.identity
+        self.identity.as_ref().unwrap_or(&self.url)
     }
 
     /// The host that vouches for the keys: the agent's, if they are at its well-known path.
     pub fn domain(&self) -> Option<&str> {
-        (self.identity.path() == WELL_KNOWN_PATH).then(|| self.identity.authority())
+        (self.identity().path() == WELL_KNOWN_PATH).then(|| self.identity().authority())
     }
+}
+
+/// The URL that names the agent, if that is another one than where its keys are.
+fn identity_of(url: &HttpsUrl) -> Option<HttpsUrl> {
+    (url.without_query() != url.as_str()).then(|| url.with_path(url.path()))
 }
 
 /// Why `Signature-Agent` names no keys for a signature.
@@ -148,23 +154,17 @@ pub(super) fn key_source(
     if value.iter().find(|byte| !matches!(byte, b' ' | b'\t')) == Some(&b'"') {
         return string_form(&value, signature, settings);
     }
-    let members = dictionary_without_repeats(&value).map_err(|error| match error {
+    let members = Dictionary::without_repeats(&value, AGENTS_MAX).map_err(|error| match error {
         DictionaryError::Repeated => AgentError::Repeated,
+        DictionaryError::TooMany(_) => AgentError::TooLong,
         DictionaryError::Syntax(_) => AgentError::Unreadable,
     })?;
-    if members.len() > AGENTS_MAX {
-        return Err(AgentError::TooLong);
-    }
-    let only = if members.len() == 1 { members.keys().next().map(|key| key.as_str()) } else { None };
-    let name = member_name(signature, only, |name| members.contains_key(name))?;
+    let name = member_name(signature, &members)?;
     if settings.member_is_label && name != signature.label {
-        return Err(AgentError::MemberIsNotLabel(name));
+        return Err(AgentError::MemberIsNotLabel(name.to_owned()));
     }
-    match members.get(name.as_str()) {
-        None => Err(AgentError::NoMember(name)),
-        Some(ListEntry::InnerList(_)) => Err(AgentError::Unreadable),
-        Some(ListEntry::Item(item)) => dictionary_form(item, settings),
-    }
+    let member = members.get(name).ok_or_else(|| AgentError::NoMember(name.to_owned()))?;
+    dictionary_form(member, settings)
 }
 
 /// All places that a `Signature-Agent` names, whatever covers it: a claim that is still to be checked. None if it cannot be
@@ -173,41 +173,47 @@ pub fn named_agents(value: &[u8]) -> Vec<KeySource> {
     if value.len() > AGENT_FIELD_BYTES_MAX {
         return Vec::new();
     }
-    let url = |item: &Item| HttpsUrl::parse(item.bare_item.as_string()?.as_str()).ok().map(KeySource::at);
+    let source = |bare: &BareItemFromInput<'_>| match bare {
+        BareItemFromInput::String(url) => HttpsUrl::parse(url.as_str()).ok().map(KeySource::at),
+        _ => None,
+    };
     if value.trim_ascii_start().first() == Some(&b'"') {
-        let item: Result<Item, _> = Parser::new(value).parse();
-        return item.ok().as_ref().and_then(url).into_iter().collect();
+        return Item::parse(value).and_then(|item| source(&item.bare)).into_iter().collect();
     }
-    let members = dictionary_without_repeats(value).unwrap_or_default();
-    let items = members.values().filter_map(|member| match member {
-        ListEntry::Item(item) => Some(item),
-        ListEntry::InnerList(_) => None,
+    let members = Dictionary::without_repeats(value, AGENTS_MAX).unwrap_or_default();
+    let items = members.iter().filter_map(|(_, member)| match &member.value {
+        Value::Bare(bare) => Some(bare),
+        Value::List(_) => None,
     });
-    items.take(AGENTS_MAX).filter_map(url).collect()
+    items.filter_map(source).collect()
 }
 
 /// The member whose key the signature covers: the one of its own label, or the only one.
-fn member_name(
-    signature: &Signature,
-    only: Option<&str>,
-    has_member: impl Fn(&str) -> bool,
-) -> Result<String, AgentError> {
+fn member_name<'a>(signature: &'a Signature, members: &Dictionary<'a>) -> Result<&'a str, AgentError> {
     let label = signature.label.as_str();
-    let covered: Vec<&str> = signature
+    let mut covered = signature
         .components
         .iter()
         .filter(|component| component.name() == "signature-agent" && !component.is_of_request())
         .filter_map(Component::key)
-        .collect();
-    match covered.as_slice() {
-        [] if !signature.covers("signature-agent") => Err(AgentError::NotCovered),
-        // All members are covered at once.
-        [] if has_member(label) => Ok(label.to_owned()),
-        [] => only.map(str::to_owned).ok_or(AgentError::Ambiguous),
-        several if several.contains(&label) => Ok(label.to_owned()),
+        .peekable();
+    let Some(&first) = covered.peek() else {
+        return match members.iter().next() {
+            _ if !signature.covers("signature-agent") => Err(AgentError::NotCovered),
+            // All members are covered at once.
+            _ if members.get(label).is_some() => Ok(label),
+            Some((only, _)) if members.len() == 1 => Ok(only),
+            _ => Err(AgentError::Ambiguous),
+        };
+    };
+    let is_only = covered.clone().nth(1).is_none();
+    if covered.any(|name| name == label) {
+        Ok(label)
+    } else if is_only {
         // An intermediary may rename a signature, and older drafts named members freely.
-        [one] => Ok((*one).to_owned()),
-        _ => Err(AgentError::Ambiguous),
+        Ok(first)
+    } else {
+        Err(AgentError::Ambiguous)
     }
 }
 
@@ -215,25 +221,26 @@ fn string_form(value: &[u8], signature: &Signature, settings: &Settings) -> Resu
     if !settings.string_agents {
         return Err(AgentError::Unreadable);
     }
-    let item: Item = Parser::new(value).parse().map_err(|_| AgentError::Unreadable)?;
-    let url = item.bare_item.as_string().ok_or(AgentError::Unreadable)?;
+    let item = Item::parse(value).ok_or(AgentError::Unreadable)?;
+    let BareItemFromInput::String(url) = &item.bare else { return Err(AgentError::Unreadable) };
     if !signature.covers("signature-agent") {
         return Err(AgentError::NotCovered);
     }
-    if !item.params.is_empty() {
+    if item.parameters.iter().next().is_some() {
         return Err(AgentError::Ignored);
     }
     Ok(KeySource::at(HttpsUrl::parse(url.as_str())?))
 }
 
-fn dictionary_form(item: &Item, settings: &Settings) -> Result<KeySource, AgentError> {
-    let url = item.bare_item.as_string().ok_or(AgentError::Unreadable)?.as_str();
-    let mut parameters = item.params.iter();
+fn dictionary_form(member: &Member<'_>, settings: &Settings) -> Result<KeySource, AgentError> {
+    let Value::Bare(BareItemFromInput::String(url)) = &member.value else {
+        return Err(AgentError::Unreadable);
+    };
+    let url = url.as_str();
+    let mut parameters = member.parameters.iter();
     let source_type = match (parameters.next(), parameters.next()) {
         (None, _) => return Ok(KeySource::at(HttpsUrl::parse(url)?)),
-        (Some((name, BareItem::Token(value))), None) if settings.typed_agents && name.as_str() == "type" => {
-            value.as_str()
-        }
+        (Some(("type", BareItemFromInput::Token(value))), None) if settings.typed_agents => value.as_str(),
         _ => return Err(AgentError::Ignored),
     };
     let url = match source_type {

@@ -4,7 +4,6 @@ use ring::digest::{Context, SHA256};
 
 use super::agent::KeySource;
 use super::verify::Verified;
-use crate::protocol::message_signature::Component;
 
 /// What a request must have signed before it may be charged.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +39,7 @@ impl Verified {
         }
         let covers_work = self.covers("@target-uri")
             || self.covers("@method") && self.covers_path()
-            || self.nonce.is_some();
+            || self.nonce().is_some();
         if !covers_work {
             return Err(NotCovered::Work);
         }
@@ -48,16 +47,6 @@ impl Verified {
             return Err(NotCovered::Body);
         }
         Ok(())
-    }
-
-    /// What it covers, in its order.
-    pub fn components(&self) -> &[Component] {
-        &self.components
-    }
-
-    /// Whether the whole of a field or derived component of that name, in lower case, is covered.
-    pub fn covers(&self, name: &str) -> bool {
-        self.components.iter().any(|component| component.name() == name && component.is_whole())
     }
 
     fn covers_path(&self) -> bool {

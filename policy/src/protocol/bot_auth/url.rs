@@ -62,14 +62,20 @@ impl HttpsUrl {
             Some((path, query)) => (path, Some(query)),
             None => (after, None),
         };
-        let mut normal = String::from(SCHEME);
-        normal.push_str(&normal_authority(authority)?);
+        let mut normal = String::with_capacity(SCHEME.len() + rest.len() + 1);
+        normal.push_str(SCHEME);
+        push_authority(authority, &mut normal)?;
         let authority_end = normal.len();
-        normal.push_str(&without_dot_segments(&normal_escapes(path)?));
+        push_escapes(path, &mut normal)?;
+        let is_dots = |segment: &str| matches!(segment, "." | "..");
+        if path.is_empty() || normal[authority_end..].split('/').any(is_dots) {
+            let path = without_dot_segments(&normal[authority_end..]);
+            normal.replace_range(authority_end.., &path);
+        }
         let path_end = normal.len();
         if let Some(query) = query {
             normal.push('?');
-            normal.push_str(&normal_escapes(query)?);
+            push_escapes(query, &mut normal)?;
         }
         Ok(HttpsUrl { text: normal, authority_end, path_end })
     }
@@ -117,7 +123,7 @@ impl fmt::Display for HttpsUrl {
     }
 }
 
-fn normal_authority(authority: &str) -> Result<String, UrlError> {
+fn push_authority(authority: &str, normal: &mut String) -> Result<(), UrlError> {
     if authority.contains('@') {
         return Err(UrlError::UserInformation);
     }
@@ -125,17 +131,17 @@ fn normal_authority(authority: &str) -> Result<String, UrlError> {
         Some(colon) if !authority[colon..].contains(']') => (&authority[..colon], &authority[colon + 1..]),
         _ => (authority, ""),
     };
-    let host = match host.strip_prefix('[') {
+    match host.strip_prefix('[') {
         // One spelling of the address, so that no two texts are one host.
         Some(address) => {
             let address = address.strip_suffix(']').ok_or(UrlError::Host)?;
             let address: std::net::Ipv6Addr = address.parse().map_err(|_| UrlError::Host)?;
-            format!("[{address}]")
+            normal.push_str(&format!("[{address}]"));
         }
-        None => normal_name(host)?,
-    };
+        None => push_name(host, normal)?,
+    }
     if port.is_empty() {
-        return Ok(host);
+        return Ok(());
     }
     let number: u16 = match port.bytes().all(|byte| byte.is_ascii_digit()) {
         true => port.parse().map_err(|_| UrlError::Port)?,
@@ -143,12 +149,15 @@ fn normal_authority(authority: &str) -> Result<String, UrlError> {
     };
     match number {
         0 => Err(UrlError::Port),
-        443 => Ok(host),
-        number => Ok(format!("{host}:{number}")),
+        443 => Ok(()),
+        number => {
+            normal.push_str(&format!(":{number}"));
+            Ok(())
+        }
     }
 }
 
-fn normal_name(host: &str) -> Result<String, UrlError> {
+fn push_name(host: &str, normal: &mut String) -> Result<(), UrlError> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -165,12 +174,14 @@ fn normal_name(host: &str) -> Result<String, UrlError> {
     if is_number && name.parse::<std::net::Ipv4Addr>().is_err() {
         return Err(UrlError::Host);
     }
-    Ok(name.to_ascii_lowercase())
+    let start = normal.len();
+    normal.push_str(name);
+    normal[start..].make_ascii_lowercase();
+    Ok(())
 }
 
-/// Escapes of unreserved characters undone, the others in capitals.
-fn normal_escapes(text: &str) -> Result<String, UrlError> {
-    let mut normal = String::with_capacity(text.len());
+/// Appends a text, the escapes of unreserved characters undone, the others in capitals.
+fn push_escapes(text: &str, normal: &mut String) -> Result<(), UrlError> {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
@@ -181,14 +192,14 @@ fn normal_escapes(text: &str) -> Result<String, UrlError> {
                 if code.is_ascii_alphanumeric() || b"-._~".contains(&code) {
                     normal.push(char::from(code));
                 } else {
-                    push_encoded(&mut normal, code);
+                    push_encoded(normal, code);
                 }
             }
             b'!'..=b'~' if !b"\"<>\\^`{|}".contains(&byte) => normal.push(char::from(byte)),
             _ => return Err(UrlError::Character),
         }
     }
-    Ok(normal)
+    Ok(())
 }
 
 /// RFC 3986 section 5.2.4.

@@ -15,7 +15,7 @@ use crate::protocol::message_signature::{
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// It is who he says, and this request is his.
-    Verified(Box<Verified>),
+    Verified(Arc<Verified>),
     /// It is signed, and the signature does not hold or says too little.
     Invalid {
         /// Label of the signature; empty if none could be told apart.
@@ -37,24 +37,42 @@ pub enum Outcome {
 /// A signature that holds.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    /// Label of the signature.
-    pub label: String,
     /// Where its key is published: with the key, the identity of the agent. `None` if the request names no such place and
     /// the key was known beforehand: then the key alone is the identity.
-    pub source: Option<KeySource>,
+    pub source: Option<Arc<KeySource>>,
     /// Thumbprint of the key.
-    pub keyid: String,
+    pub keyid: Arc<str>,
     /// Algorithm.
     pub algorithm: Algorithm,
     /// When it was made, in Unix seconds.
     pub created: i64,
     /// When it ends, in Unix seconds.
     pub expires: i64,
-    /// Its nonce.
-    pub nonce: Option<String>,
     /// What must be remembered so that it counts once.
     pub replay: ReplayKey,
-    pub(super) components: Vec<Component>,
+    signature: Arc<Signature>,
+}
+
+impl Verified {
+    /// Label of the signature.
+    pub fn label(&self) -> &str {
+        &self.signature.label
+    }
+
+    /// Its nonce.
+    pub fn nonce(&self) -> Option<&str> {
+        self.signature.parameters.nonce.as_deref()
+    }
+
+    /// What it covers, in its order.
+    pub fn components(&self) -> &[Component] {
+        &self.signature.components
+    }
+
+    /// Whether the whole of a field or derived component of that name, in lower case, is covered.
+    pub fn covers(&self, name: &str) -> bool {
+        self.signature.covers(name)
+    }
 }
 
 /// Why a signature is worth nothing.
@@ -134,9 +152,8 @@ pub trait Keys {
 /// A signature that is well-formed, covers what it must and is in its time: whether it holds, its key will tell.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    signature: Signature,
-    source: Option<KeySource>,
-    keyid: String,
+    signature: Arc<Signature>,
+    source: Option<Arc<KeySource>>,
     created: i64,
     expires: i64,
 }
@@ -200,13 +217,15 @@ fn read_claim(
     }
     let created = signature.parameters.created.ok_or(Invalid::MissingParameter("created"))?;
     let expires = signature.parameters.expires.ok_or(Invalid::MissingParameter("expires"))?;
-    let keyid = signature.parameters.keyid.clone().ok_or(Invalid::MissingParameter("keyid"))?;
+    if signature.parameters.keyid.is_none() {
+        return Err(Invalid::MissingParameter("keyid"));
+    }
     signature.algorithm()?;
     check_time(created, expires, now, settings)?;
     check_outer(&signature, all)?;
     let names_agent = signature.components.iter().any(|component| component.name() == "signature-agent");
     let source = match key_source(request.fields, &signature, settings) {
-        Ok(source) => Some(source),
+        Ok(source) => Some(Arc::new(source)),
         // Whether a key was agreed upon, `verify` asks. But what is covered must be there.
         Err(AgentError::Absent) if !names_agent && !settings.agent_required => None,
         Err(AgentError::Absent) if names_agent => {
@@ -215,7 +234,7 @@ fn read_claim(
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Claim { signature, source, keyid, created, expires })
+    Ok(Claim { signature, source, created, expires })
 }
 
 fn check_time(created: i64, expires: i64, now: i64, settings: &Settings) -> Result<(), Invalid> {
@@ -262,7 +281,7 @@ impl Claims {
     /// Where the keys are that are needed, each once.
     pub fn sources(&self) -> Vec<&KeySource> {
         let mut sources: Vec<&KeySource> = Vec::new();
-        for source in self.claims.iter().filter_map(|claim| claim.source.as_ref()) {
+        for source in self.claims.iter().filter_map(Claim::source) {
             if !sources.contains(&source) {
                 sources.push(source);
             }
@@ -306,56 +325,66 @@ impl Claim {
 
     /// Where its key should be; `None` if the request does not say.
     pub fn source(&self) -> Option<&KeySource> {
-        self.source.as_ref()
+        self.source.as_deref()
     }
 
     /// Thumbprint of its key, as the signature names it.
     pub fn keyid(&self) -> &str {
-        &self.keyid
+        self.signature.parameters.keyid.as_deref().unwrap_or_default()
     }
 
     /// Judges this signature alone.
     pub fn verify(&self, request: &Request<'_>, keys: &dyn Keys, now: i64, settings: &Settings) -> Outcome {
         let label = || self.signature.label.clone();
-        let key = match self.key(keys, now, settings) {
+        if settings.refuse_published_private_keys && super::is_private_part_published(self.keyid()) {
+            return Outcome::Unverified { label: label(), reason: Unverified::PublishedPrivateKey };
+        }
+        let (directory, agreed);
+        let key = match &self.source {
+            None => {
+                agreed = keys.agreed(self.keyid());
+                agreed.as_ref().ok_or(Unverified::Agent(AgentError::Absent))
+            }
+            Some(source) => {
+                directory = keys.directory(source);
+                self.key_in(directory.as_deref(), source, now)
+            }
+        };
+        let key = match key {
             Ok(key) => key,
             Err(reason) => return Outcome::Unverified { label: label(), reason },
         };
-        let base = match self.signature.verified_base(&key, Message::Request(request)) {
+        let base = match self.signature.verified_base(key, Message::Request(request)) {
             Ok(base) => base,
             Err(error) => return Outcome::Invalid { label: label(), reason: error.into() },
         };
-        Outcome::Verified(Box::new(Verified {
-            label: label(),
+        Outcome::Verified(Arc::new(Verified {
             replay: ReplayKey::new(
-                self.source.as_ref(),
-                &self.keyid,
+                self.source(),
+                self.keyid(),
                 self.signature.parameters.nonce.as_deref(),
                 &base,
                 self.expires.saturating_add(settings.skew_s),
             ),
             source: self.source.clone(),
-            keyid: self.keyid.clone(),
+            keyid: key.shared_thumbprint(),
             algorithm: key.algorithm(),
             created: self.created,
             expires: self.expires,
-            nonce: self.signature.parameters.nonce.clone(),
-            components: self.signature.components.clone(),
+            signature: Arc::clone(&self.signature),
         }))
     }
 
-    fn key(&self, keys: &dyn Keys, now: i64, settings: &Settings) -> Result<PublicKey, Unverified> {
-        if settings.refuse_published_private_keys && super::is_private_part_published(&self.keyid) {
-            return Err(Unverified::PublishedPrivateKey);
-        }
-        let Some(source) = &self.source else {
-            return keys.agreed(&self.keyid).ok_or(Unverified::Agent(AgentError::Absent));
-        };
+    fn key_in<'a>(
+        &self,
+        directory: Option<&'a KeyDirectory>,
+        source: &KeySource,
+        now: i64,
+    ) -> Result<&'a PublicKey, Unverified> {
         // A cache that mixed up two agents must not make one of them the other.
-        let directory = keys
-            .directory(source)
+        let directory = directory
             .filter(|directory| directory.source().identity() == source.identity())
             .ok_or_else(|| Unverified::NoKeys(source.url.as_str().to_owned()))?;
-        directory.key(&self.keyid, now).cloned().map_err(Unverified::Key)
+        directory.key(self.keyid(), now).map_err(Unverified::Key)
     }
 }

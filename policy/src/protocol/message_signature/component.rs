@@ -2,9 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sfv::{BareItem, Dictionary, FieldType, Item, Parser};
+use sfv::BareItemFromInput;
 
-use super::message::{Message, Request, lines};
+use super::message::{Message, Request, joined, lines, push_lowercase};
+use super::structured::{Item, Member};
 use super::{query, structured};
 
 /// A component identifier: a field's name, or `@` and what is derived, with parameters.
@@ -12,8 +13,8 @@ use super::{query, structured};
 /// Two are equal if they name the same component, in whatever order their parameters stand.
 #[derive(Clone, Debug)]
 pub struct Component {
-    /// Name, in lower case.
-    name: String,
+    /// Where in `text` its name ends, which begins after the quote.
+    name_end: usize,
     /// `key` of a field, or `name` of `@query-param`.
     selector: Option<String>,
     sf: bool,
@@ -27,7 +28,7 @@ pub struct Component {
 impl PartialEq for Component {
     fn eq(&self, other: &Self) -> bool {
         let flags = |component: &Component| (component.sf, component.bs, component.tr, component.req);
-        self.name == other.name && self.selector == other.selector && flags(self) == flags(other)
+        self.name() == other.name() && self.selector == other.selector && flags(self) == flags(other)
     }
 }
 
@@ -87,12 +88,11 @@ const DERIVED: [&str; 9] = [
 impl Component {
     /// Reads an identifier as it would stand in `Signature-Input`: `"@method"`, `"signature-agent";key="sig1"`.
     pub fn parse(text: &str) -> Result<Component, ComponentError> {
-        let item: Item = Parser::new(text).parse().map_err(|_| ComponentError::NotAString)?;
-        Component::from_item(&item)
+        Component::from_item(&Item::parse(text.as_bytes()).ok_or(ComponentError::NotAString)?)
     }
 
-    pub(super) fn from_item(item: &Item) -> Result<Component, ComponentError> {
-        let Some(name) = item.bare_item.as_string() else { return Err(ComponentError::NotAString) };
+    pub(super) fn from_item(item: &Item<'_>) -> Result<Component, ComponentError> {
+        let BareItemFromInput::String(name) = &item.bare else { return Err(ComponentError::NotAString) };
         let name = name.as_str();
         let is_derived = name.starts_with('@');
         let is_known = if is_derived {
@@ -103,18 +103,15 @@ impl Component {
         if !is_known {
             return Err(ComponentError::UnknownName(name.to_owned()));
         }
-        let mut component = Component {
-            name: name.to_owned(),
-            selector: None,
-            sf: false,
-            bs: false,
-            tr: false,
-            req: false,
-            text: item.serialize(),
-        };
-        for (parameter, value) in &item.params {
-            let is_set = *value == BareItem::Boolean(true);
-            let fits = match parameter.as_str() {
+        let mut text = String::with_capacity(48);
+        item.push_text(&mut text);
+        // No character of a known name is escaped.
+        let name_end = 1 + name.len();
+        let mut component =
+            Component { name_end, selector: None, sf: false, bs: false, tr: false, req: false, text };
+        for (parameter, value) in item.parameters.iter() {
+            let is_set = matches!(value, BareItemFromInput::Boolean(true));
+            let fits = match parameter {
                 "req" if is_set && name != "@status" => set(&mut component.req),
                 "sf" if is_set && !is_derived => set(&mut component.sf),
                 "bs" if is_set && !is_derived => set(&mut component.bs),
@@ -124,7 +121,7 @@ impl Component {
                 _ => false,
             };
             if !fits {
-                return Err(component.bad_parameter(parameter.as_str()));
+                return Err(component.bad_parameter(parameter));
             }
         }
         if component.bs && (component.sf || component.selector.is_some()) {
@@ -136,9 +133,10 @@ impl Component {
         Ok(component)
     }
 
-    fn select(&mut self, value: &BareItem) -> bool {
-        self.selector = value.as_string().map(|text| text.as_str().to_owned());
-        self.selector.is_some()
+    fn select(&mut self, value: &BareItemFromInput<'_>) -> bool {
+        let BareItemFromInput::String(value) = value else { return false };
+        self.selector = Some(value.as_str().to_owned());
+        true
     }
 
     fn bad_parameter(&self, parameter: &str) -> ComponentError {
@@ -147,12 +145,12 @@ impl Component {
 
     /// Its name, in lower case.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.text[1..self.name_end]
     }
 
     /// The key of the dictionary member that is covered, if only a member is.
     pub fn key(&self) -> Option<&str> {
-        self.selector.as_deref().filter(|_| !self.name.starts_with('@'))
+        self.selector.as_deref().filter(|_| !self.name().starts_with('@'))
     }
 
     /// Whether this covers all of what the name says: not a member, not a trailer, not the request that was answered.
@@ -172,95 +170,116 @@ impl Component {
 
     /// Its value in a message, as it stands in the signature base.
     pub fn value(&self, message: Message<'_>) -> Result<String, ComponentError> {
-        let value = match (self.req, message) {
-            (false, message) => self.value_in(message)?,
-            (true, Message::Response(response)) => match response.request {
-                Some(request) => self.value_in(Message::Request(request))?,
-                None => return Err(ComponentError::Missing(self.text.clone())),
-            },
-            (true, Message::Request(_)) => return Err(ComponentError::NotForThisMessage(self.text.clone())),
-        };
-        if !value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
-            return Err(ComponentError::Character(self.text.clone()));
-        }
+        let mut value = String::new();
+        self.push_value(message, &mut value)?;
         Ok(value)
     }
 
-    fn value_in(&self, message: Message<'_>) -> Result<String, ComponentError> {
-        if !self.name.starts_with('@') {
-            return self.field_value(message);
+    /// Appends that value to a signature base.
+    pub(super) fn push_value(&self, message: Message<'_>, base: &mut String) -> Result<(), ComponentError> {
+        let start = base.len();
+        match (self.req, message) {
+            (false, message) => self.push_value_in(message, base)?,
+            (true, Message::Response(response)) => match response.request {
+                Some(request) => self.push_value_in(Message::Request(request), base)?,
+                None => return Err(ComponentError::Missing(self.text.clone())),
+            },
+            (true, Message::Request(_)) => return Err(ComponentError::NotForThisMessage(self.text.clone())),
+        }
+        if !base.as_bytes()[start..].iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+            return Err(ComponentError::Character(self.text.clone()));
+        }
+        Ok(())
+    }
+
+    fn push_value_in(&self, message: Message<'_>, base: &mut String) -> Result<(), ComponentError> {
+        if !self.name().starts_with('@') {
+            return self.push_field(message, base);
         }
         match message {
-            Message::Request(request) => self.derived(request),
-            Message::Response(response) if self.name == "@status" => Ok(format!("{:03}", response.status)),
+            Message::Request(request) => self.push_derived(request, base),
+            Message::Response(response) if self.name() == "@status" => {
+                base.push_str(&format!("{:03}", response.status));
+                Ok(())
+            }
             Message::Response(_) => Err(ComponentError::NotForThisMessage(self.text.clone())),
         }
     }
 
     /// Section 2.2.
-    fn derived(&self, request: &Request<'_>) -> Result<String, ComponentError> {
+    fn push_derived(&self, request: &Request<'_>, base: &mut String) -> Result<(), ComponentError> {
         let no_path = || ComponentError::NotForThisMessage(self.text.clone());
-        let path = |path: &str| if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-        Ok(match self.name.as_str() {
-            "@method" => request.method.to_owned(),
-            "@authority" => request.normal_authority(),
-            "@scheme" => request.scheme.to_ascii_lowercase(),
-            "@request-target" => request.target.to_owned(),
-            "@path" => path(request.path_and_query().ok_or_else(no_path)?.0),
-            "@query" => format!("?{}", request.path_and_query().ok_or_else(no_path)?.1.unwrap_or_default()),
+        let path_and_query = || request.path_and_query().ok_or_else(no_path);
+        match self.name() {
+            "@method" => base.push_str(request.method),
+            "@authority" => request.push_authority(base),
+            "@scheme" => push_lowercase(request.scheme, base),
+            "@request-target" => base.push_str(request.target),
+            "@path" => push_path(path_and_query()?.0, base),
+            "@query" => {
+                base.push('?');
+                base.push_str(path_and_query()?.1.unwrap_or_default());
+            }
             "@target-uri" => {
-                let mut uri = request.scheme.to_ascii_lowercase();
-                uri.push_str("://");
-                uri.push_str(&request.normal_authority());
+                push_lowercase(request.scheme, base);
+                base.push_str("://");
+                request.push_authority(base);
                 // The target URI of `OPTIONS *` ends here (RFC 9110 section 7.1).
                 if request.target != "*" {
-                    let (raw_path, query) = request.path_and_query().ok_or_else(no_path)?;
-                    uri.push_str(&path(raw_path));
+                    let (path, query) = path_and_query()?;
+                    push_path(path, base);
                     if let Some(query) = query {
-                        uri.push('?');
-                        uri.push_str(query);
+                        base.push('?');
+                        base.push_str(query);
                     }
                 }
-                uri
             }
             "@query-param" => {
                 let query = request.path_and_query().and_then(|(_, query)| query).unwrap_or_default();
                 let name = self.selector.as_deref().unwrap_or_default();
-                query::parameter(query, name).map_err(|count| match count {
+                let value = query::parameter(query, name).map_err(|count| match count {
                     0 => ComponentError::Missing(self.text.clone()),
                     count => ComponentError::Repeated { component: self.text.clone(), count },
-                })?
+                })?;
+                base.push_str(&value);
             }
             _ => return Err(no_path()),
-        })
+        }
+        Ok(())
     }
 
     /// Section 2.1.
-    fn field_value(&self, message: Message<'_>) -> Result<String, ComponentError> {
+    fn push_field(&self, message: Message<'_>, base: &mut String) -> Result<(), ComponentError> {
         let fields = if self.tr { message.trailers() } else { message.fields() };
-        let lines = lines(fields, &self.name);
-        if lines.is_empty() {
-            return Err(ComponentError::Missing(self.text.clone()));
-        }
+        let missing = || ComponentError::Missing(self.text.clone());
+        let not_structured = || ComponentError::NotStructured(self.text.clone());
         if self.bs {
+            let lines = lines(fields, self.name());
+            if lines.is_empty() {
+                return Err(missing());
+            }
             let encoded: Vec<String> =
                 lines.iter().map(|line| format!(":{}:", STANDARD.encode(line))).collect();
-            return Ok(encoded.join(", "));
+            base.push_str(&encoded.join(", "));
+            return Ok(());
         }
-        let value = lines.join(&b", "[..]);
+        let value = joined(fields, self.name()).ok_or_else(missing)?;
         if let Some(key) = &self.selector {
-            let members: Dictionary =
-                Parser::new(&value).parse().map_err(|_| ComponentError::NotStructured(self.text.clone()))?;
-            let member =
-                members.get(key.as_str()).ok_or_else(|| ComponentError::Missing(self.text.clone()))?;
-            return Ok(structured::member_text(member));
+            let member = Member::of_dictionary(&value, key).map_err(|_| not_structured())?;
+            member.ok_or_else(missing)?.push_text(base);
+        } else if self.sf {
+            base.push_str(&structured::strict(self.name(), &value).ok_or_else(not_structured)?);
+        } else {
+            let value = str::from_utf8(&value).map_err(|_| ComponentError::Character(self.text.clone()))?;
+            base.push_str(value);
         }
-        if self.sf {
-            return structured::strict(&self.name, &value)
-                .ok_or_else(|| ComponentError::NotStructured(self.text.clone()));
-        }
-        String::from_utf8(value).map_err(|_| ComponentError::Character(self.text.clone()))
+        Ok(())
     }
+}
+
+/// An empty path is `/` (section 2.2.6).
+fn push_path(path: &str, base: &mut String) {
+    base.push_str(if path.is_empty() { "/" } else { path });
 }
 
 fn set(flag: &mut bool) -> bool {

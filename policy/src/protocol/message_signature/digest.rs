@@ -1,13 +1,16 @@
 //! `Content-Digest` (RFC 9530): the field by which a signature covers a body.
 
 use ring::digest::{SHA256, SHA512, digest};
-use sfv::{BareItem, ListEntry};
+use sfv::BareItemFromInput;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::message::{Field, joined};
-use super::structured::dictionary_without_repeats;
+use super::structured::{Dictionary, Value};
+
+/// Digests of one body that are read: the registry has eight algorithms.
+const DIGESTS_MAX: usize = 16;
 
 /// Why a body is not the one that `Content-Digest` names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -29,12 +32,13 @@ pub enum ContentDigestError {
 /// Checks that a body is the one that `Content-Digest` names: each `sha-256` and `sha-512` there must be right.
 pub fn check_content_digest(fields: &[Field<'_>], body: &[u8]) -> Result<(), ContentDigestError> {
     let value = joined(fields, "content-digest").ok_or(ContentDigestError::Missing)?;
-    let digests = dictionary_without_repeats(&value).map_err(|_| ContentDigestError::Unreadable)?;
+    let digests =
+        Dictionary::without_repeats(&value, DIGESTS_MAX).map_err(|_| ContentDigestError::Unreadable)?;
     let mut checked = false;
     for (name, algorithm) in [("sha-256", &SHA256), ("sha-512", &SHA512)] {
-        match digests.get(name) {
+        match digests.get(name).map(|member| &member.value) {
             None => {}
-            Some(ListEntry::Item(sfv::Item { bare_item: BareItem::ByteSequence(named), .. })) => {
+            Some(Value::Bare(BareItemFromInput::ByteSequence(named))) => {
                 if digest(algorithm, body).as_ref() != named.as_slice() {
                     return Err(ContentDigestError::Mismatch);
                 }

@@ -1,6 +1,7 @@
 //! Public keys: JSON Web Keys (RFC 7517, 7518, 8037) and their thumbprints (RFC 7638).
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -123,7 +124,7 @@ pub enum KeyError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PublicKey {
     material: Material,
-    thumbprint: String,
+    thumbprint: Arc<str>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -203,12 +204,16 @@ impl PublicKey {
     fn new(material: Material) -> PublicKey {
         let thumbprint =
             URL_SAFE_NO_PAD.encode(digest(&SHA256, required_members(&material).as_bytes()).as_ref());
-        PublicKey { material, thumbprint }
+        PublicKey { material, thumbprint: thumbprint.into() }
     }
 
     /// SHA-256 of its required members (RFC 7638 section 3, RFC 8037 section 2), in base64url: the `keyid` of signatures.
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
+    }
+
+    pub(crate) fn shared_thumbprint(&self) -> Arc<str> {
+        Arc::clone(&self.thumbprint)
     }
 
     /// The algorithm that it is for.
@@ -239,7 +244,7 @@ impl PublicKey {
     pub fn to_jwk(&self) -> serde_json::Value {
         let mut jwk: serde_json::Value =
             serde_json::from_str(&required_members(&self.material)).unwrap_or_default();
-        jwk["kid"] = self.thumbprint.as_str().into();
+        jwk["kid"] = (*self.thumbprint).into();
         jwk["use"] = "sig".into();
         jwk
     }

@@ -78,20 +78,26 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Host in lower case, and the port unless it is the scheme's own (section 2.2.3).
-    pub(super) fn normal_authority(&self) -> String {
-        let mut authority = self.authority.to_ascii_lowercase();
+    /// Appends the host in lower case, and the port unless it is the scheme's own (section 2.2.3).
+    pub(super) fn push_authority(&self, base: &mut String) {
         let own_port = match self.scheme {
-            scheme if scheme.eq_ignore_ascii_case("https") => ":443",
-            scheme if scheme.eq_ignore_ascii_case("http") => ":80",
-            _ => return authority,
+            scheme if scheme.eq_ignore_ascii_case("https") => Some(":443"),
+            scheme if scheme.eq_ignore_ascii_case("http") => Some(":80"),
+            _ => None,
         };
-        let host = authority.strip_suffix(own_port).or_else(|| authority.strip_suffix(':'));
-        // An address without brackets has colons, and no port.
-        let end = host.filter(|host| !host.contains(':') || host.ends_with(']')).map(str::len);
-        authority.truncate(end.unwrap_or(authority.len()));
-        authority
+        let host = own_port
+            .and_then(|port| self.authority.strip_suffix(port).or_else(|| self.authority.strip_suffix(':')))
+            // An address without brackets has colons, and no port.
+            .filter(|host| !host.contains(':') || host.ends_with(']'));
+        push_lowercase(host.unwrap_or(self.authority), base);
     }
+}
+
+/// Appends a text in lower case.
+pub(super) fn push_lowercase(text: &str, base: &mut String) {
+    let start = base.len();
+    base.push_str(text);
+    base[start..].make_ascii_lowercase();
 }
 
 /// The lines of a field, each trimmed, with obsolete line folding made a space (section 2.1); empty if there is none.
@@ -134,7 +140,14 @@ fn line(value: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The lines of a field joined by `, ` (RFC 9110 section 5.3), or `None` if there is none.
-pub(crate) fn joined(fields: &[Field<'_>], name: &str) -> Option<Vec<u8>> {
-    let lines = lines(fields, name);
-    (!lines.is_empty()).then(|| lines.join(&b", "[..]))
+pub(crate) fn joined<'a>(fields: &'a [Field<'a>], name: &str) -> Option<Cow<'a, [u8]>> {
+    let mut lines =
+        fields.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| line(value));
+    let first = lines.next()?;
+    Some(lines.fold(first, |joined, line| {
+        let mut joined = joined.into_owned();
+        joined.extend_from_slice(b", ");
+        joined.extend_from_slice(&line);
+        Cow::Owned(joined)
+    }))
 }

@@ -3,12 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{Ed25519KeyPair, KeyPair};
-use sfv::{BareItem, InnerList, Integer, Key, KeyRef, ListEntry};
+use sfv::{Integer, ItemSerializer, KeyRef, StringRef};
 
 use super::key::sized;
 use super::message::Message;
 use super::signature::base;
-use super::structured::member_text;
 use super::{Component, ComponentError, Jwk, KeyError, Parameters, PublicKey, VerifyError};
 
 /// An Ed25519 key to sign with.
@@ -119,31 +118,19 @@ impl SigningKey {
 impl Parameters {
     /// As they stand after a list of components.
     fn text(&self) -> Result<String, SignError> {
-        let mut list = InnerList::default();
-        let mut add = |name: &'static str, value: Option<BareItem>| {
-            if let (Some(value), Ok(key)) = (value, Key::from_string(name.to_owned())) {
-                list.params.insert(key, value);
-            }
-        };
-        let integer = |name: &'static str, value: Option<i64>| {
-            let integer = value.map(Integer::try_from).transpose().map_err(|_| SignError::Parameter(name))?;
-            Ok::<_, SignError>(integer.map(BareItem::Integer))
-        };
-        let text = |name: &'static str, value: &Option<String>| {
-            let text = value
-                .clone()
-                .map(sfv::String::from_string)
-                .transpose()
-                .map_err(|_| SignError::Parameter(name))?;
-            Ok::<_, SignError>(text.map(BareItem::String))
-        };
-        add("created", integer("created", self.created)?);
-        add("expires", integer("expires", self.expires)?);
-        add("keyid", text("keyid", &self.keyid)?);
-        add("alg", text("alg", &self.alg)?);
-        add("nonce", text("nonce", &self.nonce)?);
-        add("tag", text("tag", &self.tag)?);
-        let text = member_text(&ListEntry::InnerList(list));
-        Ok(text.strip_prefix("()").unwrap_or_default().to_owned())
+        let mut text = String::new();
+        let integers = [("created", self.created), ("expires", self.expires)];
+        for (name, value) in integers.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            let value = Integer::try_from(value).map_err(|_| SignError::Parameter(name))?;
+            text.push_str(&format!(";{name}={value}"));
+        }
+        let strings =
+            [("keyid", &self.keyid), ("alg", &self.alg), ("nonce", &self.nonce), ("tag", &self.tag)];
+        for (name, value) in strings.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+            let value = StringRef::from_str(value).map_err(|_| SignError::Parameter(name))?;
+            text.push_str(&format!(";{name}="));
+            let _ = ItemSerializer::with_buffer(&mut text).bare_item(value).finish();
+        }
+        Ok(text)
     }
 }

@@ -1,9 +1,11 @@
 //! `Signature-Input` and `Signature` (RFC 9421 section 4), the signature base (section 2.5), and verifying (section 3.2).
 
-use sfv::{BareItem, InnerList, ListEntry, Parameters as SfParameters};
+use std::sync::Arc;
+
+use sfv::BareItemFromInput;
 
 use super::message::{Field, Message, joined};
-use super::structured::{DictionaryError, dictionary_without_repeats, member_text};
+use super::structured::{self, Dictionary, DictionaryError, Item, Member, Value};
 use super::{
     Algorithm, BASE_BYTES_MAX, COMPONENTS_MAX, Component, ComponentError, PublicKey,
     SIGNATURE_FIELD_BYTES_MAX, SIGNATURES_MAX,
@@ -122,55 +124,60 @@ pub struct Candidate {
     /// Its `tag`, if it has one that is a string.
     pub tag: Option<String>,
     /// The signature.
-    pub signature: Result<Signature, Malformed>,
+    pub signature: Result<Arc<Signature>, Malformed>,
 }
 
 /// Reads the signatures of a message, in the order of `Signature-Input`; none if it has no such field.
 pub fn read_signatures(fields: &[Field<'_>]) -> Result<Vec<Candidate>, SignaturesError> {
     let Some(inputs) = joined(fields, "signature-input") else { return Ok(Vec::new()) };
     let values = joined(fields, "signature").unwrap_or_default();
-    let dictionary = |field: &'static str, value: &[u8]| {
-        if value.len() > SIGNATURE_FIELD_BYTES_MAX {
-            return Err(SignaturesError::TooLong { field });
-        }
-        let read = dictionary_without_repeats(value)
-            .map_err(|error| SignaturesError::Dictionary { field, error })?;
-        if read.len() > SIGNATURES_MAX { Err(SignaturesError::TooMany) } else { Ok(read) }
-    };
-    let inputs = dictionary("Signature-Input", &inputs)?;
-    let mut values = dictionary("Signature", &values)?;
-    let candidates = inputs.iter().map(|(label, input)| {
-        let parameters = match input {
-            ListEntry::InnerList(list) => &list.params,
-            ListEntry::Item(item) => &item.params,
-        };
-        Candidate {
-            label: label.as_str().to_owned(),
-            tag: parameters.get("tag").and_then(|tag| tag.as_string()).map(|tag| tag.as_str().to_owned()),
-            signature: read_signature(label.as_str(), input, values.swap_remove(label)),
-        }
+    let inputs = read_dictionary("Signature-Input", &inputs)?;
+    let values = read_dictionary("Signature", &values)?;
+    let candidates = inputs.iter().map(|(label, input)| Candidate {
+        label: label.to_owned(),
+        tag: match input.parameters.get("tag") {
+            Some(BareItemFromInput::String(tag)) => Some(tag.as_str().to_owned()),
+            _ => None,
+        },
+        signature: read_signature(label, input, values.get(label)).map(Arc::new),
     });
     Ok(candidates.collect())
 }
 
-fn read_signature(label: &str, input: &ListEntry, value: Option<ListEntry>) -> Result<Signature, Malformed> {
-    let ListEntry::InnerList(list) = input else { return Err(Malformed::NotAList) };
-    let parameters = Parameters::read(&list.params)?;
-    let components = read_components(list)?;
-    let value = match value {
-        None => return Err(Malformed::NoValue),
-        Some(ListEntry::Item(sfv::Item { bare_item: BareItem::ByteSequence(bytes), .. })) => bytes,
-        Some(_) => return Err(Malformed::ValueNotBytes),
-    };
-    Ok(Signature { label: label.to_owned(), components, parameters, value, params_text: member_text(input) })
+fn read_dictionary<'a>(field: &'static str, value: &'a [u8]) -> Result<Dictionary<'a>, SignaturesError> {
+    if value.len() > SIGNATURE_FIELD_BYTES_MAX {
+        return Err(SignaturesError::TooLong { field });
+    }
+    Dictionary::without_repeats(value, SIGNATURES_MAX).map_err(|error| match error {
+        DictionaryError::TooMany(_) => SignaturesError::TooMany,
+        error => SignaturesError::Dictionary { field, error },
+    })
 }
 
-fn read_components(list: &InnerList) -> Result<Vec<Component>, Malformed> {
-    if list.items.len() > COMPONENTS_MAX {
+fn read_signature(
+    label: &str,
+    input: &Member<'_>,
+    value: Option<&Member<'_>>,
+) -> Result<Signature, Malformed> {
+    let Value::List(list) = &input.value else { return Err(Malformed::NotAList) };
+    let parameters = Parameters::read(&input.parameters)?;
+    let components = read_components(list)?;
+    let value = match value.map(|member| &member.value) {
+        None => return Err(Malformed::NoValue),
+        Some(Value::Bare(BareItemFromInput::ByteSequence(bytes))) => bytes.clone(),
+        Some(_) => return Err(Malformed::ValueNotBytes),
+    };
+    let mut params_text = String::with_capacity(320);
+    input.push_text(&mut params_text);
+    Ok(Signature { label: label.to_owned(), components, parameters, value, params_text })
+}
+
+fn read_components(list: &[Item<'_>]) -> Result<Vec<Component>, Malformed> {
+    if list.len() > COMPONENTS_MAX {
         return Err(Malformed::TooManyComponents);
     }
-    let mut components: Vec<Component> = Vec::with_capacity(list.items.len());
-    for item in &list.items {
+    let mut components: Vec<Component> = Vec::with_capacity(list.len());
+    for item in list {
         let component = Component::from_item(item)?;
         if components.contains(&component) {
             return Err(Malformed::ComponentTwice(component.text().to_owned()));
@@ -181,15 +188,15 @@ fn read_components(list: &InnerList) -> Result<Vec<Component>, Malformed> {
 }
 
 impl Parameters {
-    fn read(parameters: &SfParameters) -> Result<Parameters, Malformed> {
+    fn read(parameters: &structured::Parameters<'_>) -> Result<Parameters, Malformed> {
         let integer = |name: &'static str| match parameters.get(name) {
             None => Ok(None),
-            Some(BareItem::Integer(value)) => Ok(Some(i64::from(*value))),
+            Some(BareItemFromInput::Integer(value)) => Ok(Some(i64::from(*value))),
             Some(_) => Err(Malformed::Parameter(name)),
         };
         let text = |name: &'static str| match parameters.get(name) {
             None => Ok(None),
-            Some(BareItem::String(value)) => Ok(Some(value.as_str().to_owned())),
+            Some(BareItemFromInput::String(value)) => Ok(Some(value.as_str().to_owned())),
             Some(_) => Err(Malformed::Parameter(name)),
         };
         Ok(Parameters {
@@ -253,10 +260,9 @@ pub(super) fn base(
 ) -> Result<String, VerifyError> {
     let mut base = String::with_capacity(512);
     for component in components {
-        let value = component.value(message)?;
         base.push_str(component.text());
         base.push_str(": ");
-        base.push_str(&value);
+        component.push_value(message, &mut base)?;
         base.push('\n');
         if base.len() > BASE_BYTES_MAX {
             return Err(VerifyError::BaseTooLong);

@@ -132,7 +132,6 @@ fn what_is_remembered_is_what_would_be_verified() {
             panic!("{components:?} is not verified")
         };
         let generation = agents.generation();
-        let verified = Arc::from(verified);
         memory.insert(&received, generation, &verified, &agents);
         assert!(memory.get(&received, generation, NOW).is_none(), "it may never come again");
         memory.insert(&received, generation, &verified, &agents);

@@ -233,6 +233,10 @@ impl Agents {
             }
             Err(error) => {
                 let reason = chain(&error);
+                // What came and has no key in it is no failure to come: what was published before is withdrawn.
+                if error.is_withdrawal() && entry.directory.take().is_some() {
+                    self.generation.fetch_add(1, Ordering::Release);
+                }
                 entry.failures = entry.failures.saturating_add(1);
                 let wait = RETRY_MIN.saturating_mul(1 << entry.failures.clamp(1, 10).saturating_sub(1));
                 entry.next_fetch = Some(now + jitter(wait.min(RETRY_MAX), seed).min(RETRY_MAX));

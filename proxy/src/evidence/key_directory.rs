@@ -35,6 +35,19 @@ pub(crate) enum KeysError {
     Time,
 }
 
+impl KeysError {
+    /// Whether the agent's document came, and has no key that can be used.
+    pub(super) fn is_withdrawal(&self) -> bool {
+        match self {
+            KeysError::Directory(error) | KeysError::Card(CardError::Keys(error)) => {
+                matches!(error, DirectoryError::NoKeys(_))
+            }
+            KeysError::NoKeys => true,
+            KeysError::Card(_) | KeysError::Document(_) | KeysError::Time => false,
+        }
+    }
+}
+
 /// An agent's keys, and the document that they were read from.
 #[derive(Debug)]
 pub(crate) struct AgentKeys {

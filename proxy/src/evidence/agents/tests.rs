@@ -190,3 +190,23 @@ fn publishers_say_how_long_keys_are_fresh_within_limits() {
     assert_eq!(fresh(&[(CACHE_CONTROL, "max-age=600, no-store")]), 60);
     assert_eq!(fresh(&[(AGE, "5")]), 3600);
 }
+
+#[test]
+fn an_agent_that_withdraws_its_last_key_has_none() {
+    static WITHDRAWN: AtomicUsize = AtomicUsize::new(0);
+    run(async {
+        let (config, roots) = certificate(&["127.0.0.1"]);
+        let script = |_: &str| keys(1 - WITHDRAWN.load(Ordering::Relaxed), "Cache-Control: no-store");
+        let server = HttpsServer::start("127.0.0.1:0", config, script).await;
+        let source = source(&server, "/keys.json");
+        let agents = start(options(roots), std::slice::from_ref(&source));
+        ended(&agents, 1).await;
+        assert_eq!(at_hand(&agents, &source), 1);
+        let before = agents.generation();
+
+        WITHDRAWN.store(1, Ordering::Relaxed);
+        assert!(agents.ask(&source).await);
+        assert_eq!(at_hand(&agents, &source), 0, "a set that was fetched and has no key in it is no failure");
+        assert_ne!(agents.generation(), before, "what was verified before is verified again");
+    });
+}

@@ -36,6 +36,11 @@ require = "signed"
 charge = { price = "0.01 USD", per = "fetch" }
 
 [[rule]]
+name = "drafts"
+path = "/drafts/**"
+deny = true
+
+[[rule]]
 name = "tiny"
 path = "/tiny/**"
 require = "signed"
@@ -415,6 +420,11 @@ fn a_promise_on_cloudflares_network_is_as_good_as_its_signature() {
         );
         assert_eq!(response["network"], "cloudflare:402", "{what}");
     }
+    let blocked = byline.ask(request("/drafts/1", &promise("5", "USD"), &WHAT, none.clone()));
+    assert_eq!((blocked.status, blocked.field("crawler-error")), (403, "CrawlerForbidden"));
+    assert_eq!(read_header(blocked.field("payment-response"))["errorReason"], "blocked");
+    let plain = byline.ask(get("/drafts/1", "User-Agent: SignBot/1.0\r\n"));
+    assert!(plain.status == 403 && !plain.fields.has("payment-response"), "whoever promised nothing");
     assert!(origin.untouched() && byline.records().is_empty(), "nothing is owed");
 
     let answer = byline.ask(&good);

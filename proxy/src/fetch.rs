@@ -223,10 +223,11 @@ async fn metered(
         Err(PresentError::Refused(refused)) => return Ok(refuse_payment(open, &refused)),
         Err(PresentError::Failed(error)) => return Err(error),
     };
+    let is_credit = payment.is_credit(open.policy(), &head.headers);
     let attempt = payment.attempt(shared, client)?;
     let offer = payment.offer(offer);
     let grant = match open.admit(&offer) {
-        Admission::Refuse(refusal) => return Ok(refuse(open, &refusal, &payment)),
+        Admission::Refuse(refusal) => return Ok(refuse(open, &refusal, is_credit)),
         Admission::Proceed(grant) => grant,
     };
     open.reserve(&grant)?;
@@ -250,7 +251,7 @@ async fn metered(
         }
     };
     let terms = match open.release(&grant, &offer, &response_head(&head)) {
-        Release::Refuse(refusal) => return Ok(refuse(open, &refusal, &payment)),
+        Release::Refuse(refusal) => return Ok(refuse(open, &refusal, is_credit)),
         Release::Deliver(terms) => terms,
     };
     signals::count_drift(shared, open.subject(), &head);
@@ -268,8 +269,8 @@ async fn metered(
     Ok((RequestClass::Metered, response))
 }
 
-fn refuse(open: Box<OpenFetch>, refusal: &policy::Refusal, payment: &Payment) -> Answer {
-    let offer = payment::Offer::with(&open, refusal, payment);
+fn refuse(open: Box<OpenFetch>, refusal: &policy::Refusal, is_credit: bool) -> Answer {
+    let offer = payment::Offer::with(&open, refusal, is_credit);
     open.refused(refusal);
     (RequestClass::Refused, respond::refusal(refusal, &offer))
 }

@@ -15,7 +15,7 @@ use policy::protocol::x402::{PAYMENT_REQUIRED, PAYMENT_RESPONSE, Version, X_PAYM
 use policy::{Money, Refusal, RefusalKind};
 use serde_json::Value;
 
-use super::present::{No, Payment, Refused};
+use super::present::{No, Refused};
 use crate::close::OpenFetch;
 use crate::shared::{new_id, now_micros};
 
@@ -36,10 +36,11 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    /// What is offered with a refusal: nothing unless it is a 402 about a price that can be paid at once.
-    pub(crate) fn with(open: &OpenFetch, refusal: &Refusal, payment: &Payment) -> Offer {
+    /// What is said with a refusal: to a promise on `cloudflare:402` in its words; and what is offered, which is nothing unless it is
+    /// a 402 about a price that can be paid at once.
+    pub(crate) fn with(open: &OpenFetch, refusal: &Refusal, is_credit: bool) -> Offer {
         let mut offer = Offer::to_be_paid(open, refusal);
-        if payment.is_credit() {
+        if is_credit {
             let failure =
                 SettlementResponse::failure(Network::cloudflare().as_str(), credit_error(refusal).as_str());
             offer.field(HeaderName::from_static(PAYMENT_RESPONSE), &header::write(&failure));

@@ -3,7 +3,7 @@
 use billing::payments::{Before, Claim, Identifier, TakeError, Taken, purpose};
 use billing::spent::{SpendError, SpendKey, Spending};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use policy::payment::Offered;
+use policy::payment::{Offered, PaymentWay};
 use policy::protocol::bot_auth::Verified;
 use policy::protocol::message_signature::Component;
 use policy::protocol::mpp::credential::Credential;
@@ -13,7 +13,7 @@ use policy::protocol::x402::facilitator::ErrorReason;
 use policy::protocol::x402::offer::Way;
 use policy::protocol::x402::payment::{Asked, ExactPayment, PaymentError, Presented, ReservationKey};
 use policy::protocol::x402::{PAYMENT_SIGNATURE, Version, X_PAYMENT};
-use policy::{Money, OfferError, Refusal, RefusalKind};
+use policy::{Money, OfferError, PolicySnapshot, Refusal, RefusalKind};
 
 use super::answer;
 use crate::close::OpenFetch;
@@ -149,9 +149,19 @@ impl Payment {
         Ok(payment)
     }
 
-    /// Whether it is a promise on `cloudflare:402`.
-    pub(crate) fn is_credit(&self) -> bool {
-        matches!(self, Payment::OnAccount(promise) if matches!(promise.kind, Promise::Credit(_)))
+    /// Whether it is a promise on `cloudflare:402`, or would be one if the work was sold at all: then a refusal is told in its words.
+    pub(crate) fn is_credit(&self, policy: &PolicySnapshot, headers: &HeaderMap) -> bool {
+        match self {
+            Payment::OnAccount(promise) => matches!(promise.kind, Promise::Credit(_)),
+            Payment::Exact(_) => false,
+            Payment::None => {
+                policy.payment_ways().iter().any(|way| matches!(way, PaymentWay::Credit(_)))
+                    && headers
+                        .get(SIGNATURE)
+                        .and_then(|value| Presented::parse(Version::V2, value.as_bytes()).ok())
+                        .is_some_and(|presented| presented.is_credit())
+            }
+        }
     }
 
     /// The offer that a fetch is judged by.

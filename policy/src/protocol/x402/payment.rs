@@ -220,6 +220,14 @@ impl Presented {
         }
     }
 
+    /// Whether it is a promise on `cloudflare:402`, good or not.
+    pub fn is_credit(&self) -> bool {
+        match &self.payload {
+            Payload::V1(_) => false,
+            Payload::V2(payment) => payment.accepted.network == Network::cloudflare().as_str(),
+        }
+    }
+
     /// SHA-256 of its JSON: what a payment identifier stands for.
     pub fn sha256(&self) -> [u8; 32] {
         sha256(&self.json)

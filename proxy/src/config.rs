@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use policy::fields::{At, Fields, Place, Report, parse};
+use policy::protocol::bot_auth;
 use policy::{Diagnostic, Mode, Source};
 
 pub(crate) use licence::LicenceSettings;
@@ -112,6 +113,7 @@ pub(crate) struct IdentitySettings {
     pub(crate) nameserver: Option<SocketAddr>,
     pub(crate) agents: bool,
     pub(crate) agent_networks: Vec<IpNet>,
+    pub(crate) signatures: bot_auth::Settings,
 }
 
 /// The agent's own key directory, served to those who verify what it signs.
@@ -175,6 +177,10 @@ pub(crate) enum ConfigError {
 
 /// Diagnostics shown of one file.
 const DIAGNOSTICS_MAX: usize = 200;
+/// How far apart the clocks of those who sign and of this machine may be said to be.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(3_600);
+/// How long a signature may be said to be good: a century. What is spent is remembered for as long.
+const SIGNATURE_WINDOW_MAX: Duration = Duration::from_secs(36_525 * 86_400);
 
 /// Reads the file, if one is named, lays the flags over it and checks everything.
 pub(crate) fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
@@ -299,6 +305,7 @@ fn read(report: &Report, fields: Fields<'_, '_>, overrides: &Overrides) -> Confi
             nameserver: table.address(table.fields.string("nameserver")),
             agents: table.flag("agents", true) && !overrides.offline,
             agent_networks: networks(table, "agent_networks"),
+            signatures: section(table, "signatures", "`[identity.signatures]`", signatures),
         }),
         key_directory: key_directory(&top),
         licence: section(&top, "licence", "`[licence]`", licence::licence),
@@ -336,6 +343,30 @@ fn payment(table: &Table<'_, '_, '_>) -> PaymentSettings {
         }
     };
     PaymentSettings { facilitator, receipt }
+}
+
+/// What is accepted where the drafts of Web Bot Auth differ, or leave it to who verifies.
+fn signatures(table: &Table<'_, '_, '_>) -> bot_auth::Settings {
+    let default = bot_auth::Settings::default();
+    let seconds = |key, default: i64, max: Duration| {
+        let within = |text: &str| match units::duration(text)? {
+            duration if duration > max => Err(format!("at most {} seconds", max.as_secs())),
+            duration => Ok(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)),
+        };
+        table.value(table.fields.string(key), within).unwrap_or(default)
+    };
+    bot_auth::Settings {
+        skew_s: seconds("clock_skew", default.skew_s, CLOCK_SKEW_MAX),
+        window_s_max: seconds("window", default.window_s_max, SIGNATURE_WINDOW_MAX),
+        string_agents: table.flag("string_agents", default.string_agents),
+        typed_agents: table.flag("typed_agents", default.typed_agents),
+        member_is_label: table.flag("member_is_label", default.member_is_label),
+        agent_required: table.flag("agent_required", default.agent_required),
+        refuse_other_tags: table.flag("refuse_other_tags", default.refuse_other_tags),
+        bare_keys: table.flag("bare_keys", default.bare_keys),
+        other_media_types: table.flag("other_media_types", default.other_media_types),
+        ..default
+    }
 }
 
 /// How much one may have of what all share: whoever takes all that they can get leaves a quarter to the others.
@@ -543,6 +574,40 @@ mod tests {
         assert_eq!(config.trusted_proxies.len(), 2);
         assert!(!config.identity.fetch && config.identity.reverse_dns);
         assert_eq!(config.announce.upgrades, ["websocket"]);
+    }
+
+    #[test]
+    fn what_is_accepted_of_signatures_is_the_operators_choice() {
+        let of = |text: &str| {
+            let text = format!("upstream = \"http://127.0.0.1:1\"\n[identity.signatures]\n{text}\n");
+            compiled(&text).map(|config| config.identity.signatures)
+        };
+        assert_eq!(of(""), Ok(bot_auth::Settings::default()));
+        let strict = of(
+            "clock_skew = \"0s\"\nwindow = \"5m\"\nstring_agents = false\ntyped_agents = false\n\
+                         member_is_label = true\nagent_required = true\nrefuse_other_tags = true\nbare_keys = false\n\
+                         other_media_types = true",
+        );
+        let expected = bot_auth::Settings {
+            skew_s: 0,
+            window_s_max: 300,
+            string_agents: false,
+            typed_agents: false,
+            member_is_label: true,
+            agent_required: true,
+            refuse_other_tags: true,
+            bare_keys: false,
+            other_media_types: true,
+            ..bot_auth::Settings::default()
+        };
+        assert_eq!(strict, Ok(expected));
+        assert_eq!(of("window = \"36525d\"").map(|settings| settings.window_s_max), Ok(3_155_760_000));
+        for (wrong, column) in
+            [("clock_skew = \"61m\"", 14), ("window = \"36526d\"", 10), ("windows = \"1d\"", 1)]
+        {
+            let found = of(wrong).expect_err(wrong);
+            assert_eq!((found.len(), found[0].line, found[0].column), (1, 3, column), "{wrong}");
+        }
     }
 
     #[test]

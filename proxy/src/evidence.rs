@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use metrics::Lookup;
-use policy::protocol::bot_auth::KeySource;
+use policy::protocol::bot_auth::{self, KeySource};
 use policy::{CrawlerRow, Directory, Evidence, ReverseDnsAnswer, weigh};
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,6 +48,8 @@ pub(crate) struct IdentityOptions {
     pub(crate) lists_dir: Option<PathBuf>,
     /// Networks on which agents' keys are fetched, too: elsewhere only what is on the public internet is asked.
     pub(crate) agent_networks: Vec<IpNet>,
+    /// What is accepted of agents' signatures and key directories.
+    pub(crate) signatures: bot_auth::Settings,
     /// Whether the keys of agents may be fetched from them.
     pub(crate) agents: bool,
     /// Whether lists may be fetched from their operators.
@@ -79,6 +81,7 @@ impl IdentityOptions {
             nameserver: settings.nameserver,
             agents: settings.agents,
             agent_networks: settings.agent_networks.clone(),
+            signatures: settings.signatures.clone(),
             ..IdentityOptions::default()
         }
     }
@@ -91,6 +94,7 @@ impl Default for IdentityOptions {
             lists_dir: None,
             agents: true,
             agent_networks: Vec::new(),
+            signatures: bot_auth::Settings::default(),
             fetch: true,
             reverse_dns: true,
             nameserver: None,

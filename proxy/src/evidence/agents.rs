@@ -75,6 +75,7 @@ pub(crate) struct Agents {
     /// Whether keys may be fetched at all.
     fetch: bool,
     wait_max: Duration,
+    settings: Settings,
 }
 
 struct Entry {
@@ -113,7 +114,13 @@ impl Agents {
             wake: Notify::new(),
             fetch: options.agents,
             wait_max: options.wait_max,
+            settings: options.signatures.clone(),
         }
+    }
+
+    /// What is accepted of their signatures.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Follows these places and no others. What is at hand for them stays.
@@ -259,7 +266,7 @@ impl Agents {
         use policy::protocol::bot_auth::{Fetched, directory_body};
         let body = directory_body(keys);
         let fetched = Fetched { status: 200, content_type: None, body: body.as_bytes() };
-        let directory = KeyDirectory::read(source, fetched, &Settings::default()).expect("keys");
+        let directory = KeyDirectory::read(source, fetched, &self.settings).expect("keys");
         let now = Instant::now();
         let entry = Entry {
             directory: Some(Arc::new(directory)),
@@ -298,8 +305,10 @@ pub(super) async fn keep(agents: Arc<Agents>, options: IdentityOptions) {
         for source in due {
             hosts.push(source.url.authority().to_owned());
             let (connector, networks) = (connector.clone(), Arc::clone(&networks));
+            let agents = Arc::clone(&agents);
             fetches.spawn(async move {
-                let fetched = fetch(&source, connector, options.nameserver, &networks).await;
+                let fetched =
+                    fetch(&source, connector, options.nameserver, &networks, &agents.settings).await;
                 (source, fetched)
             });
         }
@@ -322,6 +331,7 @@ async fn fetch(
     connector: Option<TlsConnector>,
     nameserver: Option<std::net::SocketAddr>,
     networks: &[IpNet],
+    settings: &Settings,
 ) -> Result<AgentKeys, KeysError> {
     let connector = connector.ok_or(DocumentError::NoRoots)?;
     let resolver = resolver(nameserver).map_err(|error| DocumentError::NoResolver(Box::new(error)))?;
@@ -329,7 +339,7 @@ async fn fetch(
         policy::is_public(address) || networks.iter().any(|network| network.contains(&address))
     };
     let reach = Reach::Allowed { resolver: &resolver, is_allowed: &is_allowed };
-    key_directory::fetch(source, &connector, reach, &Settings::default()).await
+    key_directory::fetch(source, &connector, reach, settings).await
 }
 
 /// How long a document may be used without asking again (RFC 9111 section 4.2), within our limits.

@@ -13,7 +13,7 @@ use billing::spent::{SpendError, SpendKey, Spending};
 use http::{HeaderName, request};
 use metrics::SignatureVerdict;
 use policy::protocol::bot_auth::{
-    Claim, KeyAbsent, KeyDirectory, KeySource, Keys, Outcome, Settings, Unverified, Verified, read_claims,
+    Claim, KeyAbsent, KeyDirectory, KeySource, Keys, Outcome, Unverified, Verified, read_claims,
 };
 use policy::protocol::crawl_price::{self, SignatureOutcome};
 use policy::protocol::message_signature::{Field, Request};
@@ -178,10 +178,10 @@ async fn verify(agents: &Agents, row: &CrawlerRow, received: &Received<'_>, now:
         fields: &fields,
         trailers: &[],
     };
-    let settings = Settings::default();
-    let claims = read_claims(&request, now, &settings);
+    let settings = agents.settings();
+    let claims = read_claims(&request, now, settings);
     let keys = RowKeys { agents, row };
-    let mut outcome = claims.verify(&request, &keys, now, &settings);
+    let mut outcome = claims.verify(&request, &keys, now, settings);
     // Keys that were never had, or not lately.
     if matches!(outcome, Outcome::Unverified { reason: Unverified::NoKeys(_), .. }) {
         for source in claims.sources() {
@@ -189,7 +189,7 @@ async fn verify(agents: &Agents, row: &CrawlerRow, received: &Received<'_>, now:
                 agents.ask(source).await;
             }
         }
-        outcome = claims.verify(&request, &keys, now, &settings);
+        outcome = claims.verify(&request, &keys, now, settings);
     }
     match outcome {
         // A key that the agent has published since.
@@ -199,7 +199,7 @@ async fn verify(agents: &Agents, row: &CrawlerRow, received: &Received<'_>, now:
             if let Some(source) = source
                 && agents.ask(source).await
             {
-                return claims.verify(&request, &keys, now, &settings);
+                return claims.verify(&request, &keys, now, settings);
             }
             Outcome::Unverified { reason: Unverified::Key(KeyAbsent::Unknown), label }
         }

@@ -1,7 +1,7 @@
 //! What was verified once counts again for the same request, and for no other.
 
 use http::{HeaderValue, Method};
-use policy::protocol::bot_auth::{AgentForm, HttpsUrl, SignRequest, sign_request};
+use policy::protocol::bot_auth::{AgentForm, HttpsUrl, Invalid, Settings, SignRequest, sign_request};
 use policy::protocol::message_signature::SigningKey;
 use policy::{Class, Purpose, Verification};
 
@@ -148,6 +148,27 @@ fn what_is_remembered_is_what_would_be_verified() {
         assert!(memory.get(&received, generation, NOW + 119).is_some());
         assert!(memory.get(&received, generation, NOW + 120).is_none(), "it has expired");
     }
+}
+
+#[test]
+fn what_is_accepted_is_as_it_is_configured() {
+    let Setting { row, key, .. } = setting();
+    let head = signed(&key, &[]);
+    let received = Received { head: &head, scheme: "https", authority: HOST };
+    let outcome = |signatures: Settings, now: i64| {
+        let agents = Agents::new(&IdentityOptions { signatures, ..IdentityOptions::default() });
+        agents.publish(&row.verification.agents[0], &[key.public_key()]);
+        run(verify(&agents, &row, &received, now))
+    };
+    assert!(matches!(outcome(Settings::default(), NOW), Outcome::Verified(_)));
+    let short = Settings { window_s_max: 59, ..Settings::default() };
+    assert!(matches!(
+        outcome(short, NOW),
+        Outcome::Invalid { reason: Invalid::WindowTooLong { window_s: 60, window_s_max: 59 }, .. }
+    ));
+    let exact = Settings { skew_s: 0, ..Settings::default() };
+    assert!(matches!(outcome(Settings::default(), NOW + 60), Outcome::Verified(_)), "a minute later");
+    assert!(matches!(outcome(exact, NOW + 60), Outcome::Invalid { reason: Invalid::Expired, .. }));
 }
 
 #[test]

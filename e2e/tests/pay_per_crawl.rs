@@ -17,7 +17,7 @@ const CASE: &str = "X-Case";
 /// What the origin has.
 const WORK: &str = "the work itself";
 
-/// Those of the directory that `BYLINE_VECTORS` names, or else those that were given and our own.
+/// Those of the directory that `BYLINE_VECTORS` names, or else all of ours.
 fn cases() -> Vec<Value> {
     let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/testdata");
     let folders = match std::env::var_os("BYLINE_VECTORS") {
@@ -252,23 +252,34 @@ fn a_streamed_answer_says_what_it_costs() {
 fn the_origin_hears_from_us_alone_who_sets_the_price() {
     const IN_BAND: &str = "protocol=cloudflare, pricing=in-band";
     let market = shop();
-    let told: BTreeMap<&str, String> = ["Mozilla/5.0", "Googlebot/2.1", AGENT]
+    let bypass = "protocol=cloudflare, pricing=bypass".to_owned();
+    let expected = BTreeMap::from([
+        ("Mozilla/5.0", bypass.clone()),
+        ("Googlebot/2.1", bypass.clone()),
+        (AGENT, IN_BAND.to_owned()),
+    ]);
+    for other in [
+        format!("Cf-Pay-Per-Crawl: {IN_BAND}\r\n"),
+        format!("Cf_Pay_Per_Crawl: {bypass}\r\n"),
+        "Connection: cf-pay-per-crawl\r\n".to_owned(),
+    ] {
+        assert_eq!(told(&market, &other), expected, "{other}");
+    }
+}
+
+/// What the origin hears of prices when these fetch a work with these fields.
+fn told(market: &Market, fields: &str) -> BTreeMap<&'static str, String> {
+    ["Mozilla/5.0", "Googlebot/2.1", AGENT]
         .into_iter()
         .map(|agent| {
-            let fields = format!("User-Agent: {agent}\r\nCf-Pay-Per-Crawl: {IN_BAND}\r\n");
+            let fields = format!("User-Agent: {agent}\r\n{fields}");
             let answer = market.byline.ask(get("/short", &fields).replacen("site.test", "zone0.test", 1));
             let is_told = answer.fields.has("crawler-price");
             assert_eq!(is_told, answer.status == 402, "{agent}: a price is named where it is asked");
             let requests = market.origin.requests();
-            let told = requests.last().expect("a request").fields.all("cf-pay-per-crawl").join(" | ");
-            (agent, told)
+            let heard = &requests.last().expect("a request").fields;
+            assert!(!heard.has("cf_pay_per_crawl"), "{fields}");
+            (agent, heard.all("cf-pay-per-crawl").join(" | "))
         })
-        .collect();
-    let bypass = "protocol=cloudflare, pricing=bypass".to_owned();
-    let expected = BTreeMap::from([
-        ("Mozilla/5.0", bypass.clone()),
-        ("Googlebot/2.1", bypass),
-        (AGENT, IN_BAND.to_owned()),
-    ]);
-    assert_eq!(told, expected);
+        .collect()
 }

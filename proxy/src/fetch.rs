@@ -79,7 +79,7 @@ async fn admit_and_forward(
     origin_time: &mut Option<Duration>,
 ) -> Result<Answer, FetchError> {
     let shared = &worker.shared;
-    let (mut head, body) = request.into_parts();
+    let (head, body) = request.into_parts();
     let target = headers::check_request(&head, &shared.options.limits)?;
     if let Some(directory) = shared.key_server.answer(&head, &target) {
         return Ok((RequestClass::Local, directory));
@@ -101,20 +101,21 @@ async fn admit_and_forward(
         };
         return Ok((RequestClass::Local, Box::pin(call.answer(head, body)).await));
     }
-    let signals = Published::of(&policy, scheme(peer, &head.headers), &target, &head);
-    if let Some(signals) = &signals
-        && let Some(answer) = signals.answer(worker, peer, origin, &target, &head, origin_time).await?
-    {
-        return Ok((RequestClass::Local, answer));
-    }
     // Such an origin is told of each request whether it may, and none but a 402 names its price to anybody.
     let origin_sets_prices = policy.listens_to_origin();
+    let signals = Published::of(&policy, scheme(peer, &head.headers), &target, &head);
+    if let Some(signals) = &signals
+        && let Some(mut answer) = signals.answer(worker, peer, origin, &target, &head, origin_time).await?
+    {
+        if origin_sets_prices {
+            headers::hide_price(&mut answer);
+        }
+        return Ok((RequestClass::Local, answer));
+    }
     let mut answer = match ai_crawler(&policy, &head.headers) {
         None => {
-            if origin_sets_prices {
-                headers::tell_pricing(&mut head.headers, Some(Pricing::Bypass));
-            }
-            pass(worker, peer, origin, &target, head, body, origin_time).await
+            let pricing = origin_sets_prices.then_some(Pricing::Bypass);
+            pass(worker, peer, origin, &target, pricing, head, body, origin_time).await
         }
         Some(row) => {
             let row = Arc::clone(row);
@@ -123,8 +124,8 @@ async fn admit_and_forward(
                 .await
         }
     }?;
-    if origin_sets_prices && answer.1.status() != StatusCode::PAYMENT_REQUIRED {
-        answer.1.headers_mut().remove(HeaderName::from_static(crawl_price::PRICE));
+    if origin_sets_prices {
+        headers::hide_price(&mut answer.1);
     }
     if let Some(signals) = signals {
         signals.add_fields(shared, &mut answer);
@@ -159,11 +160,13 @@ fn ai_crawler<'a>(policy: &'a PolicySnapshot, headers: &HeaderMap) -> Option<&'a
 }
 
 /// People, search engines, feeds and everybody else: unchanged but for the documented fields, never held, never recorded.
+#[allow(clippy::too_many_arguments)] // As for a metered fetch.
 async fn pass(
     worker: &Rc<Worker>,
     peer: &Peer,
     origin: &Origin,
     target: &Target,
+    pricing: Option<Pricing>,
     mut head: request::Parts,
     body: Incoming,
     origin_time: &mut Option<Duration>,
@@ -171,6 +174,9 @@ async fn pass(
     let upgrade = headers::upgrade_asked(&head, &worker.shared.options.announce.upgrades);
     let client_side = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let mut request = to_origin(worker, peer, target, head, body);
+    if let Some(pricing) = pricing {
+        headers::tell_pricing(request.headers_mut(), Some(pricing));
+    }
     if let Some(protocol) = &upgrade {
         request.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
         request.headers_mut().insert(http::header::UPGRADE, protocol.clone());
@@ -238,8 +244,8 @@ async fn metered(
     // Metering ends where another protocol begins: crawlers get no upgrade.
     head.extensions.remove::<hyper::upgrade::OnUpgrade>();
     headers::strip_overrides(&mut head.headers);
-    headers::tell_pricing(&mut head.headers, pricing);
-    let request = to_origin(worker, peer, target, head, body);
+    let mut request = to_origin(worker, peer, target, head, body);
+    headers::tell_pricing(request.headers_mut(), pricing);
     let (mut head, body, lease) = match call(worker, origin, request, None, origin_time).await {
         Ok(answer) => answer,
         Err(error) => {

@@ -10,7 +10,7 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, StatusCode, Version, request, response};
+use http::{Method, Response, StatusCode, Version, request, response};
 use ipnet::IpNet;
 use policy::protocol::crawl_price::{self, Pricing};
 
@@ -284,12 +284,23 @@ pub(crate) fn strip_prices(headers: &mut HeaderMap) {
     }
 }
 
-/// Tells the origin whether it may set the price of a crawler's fetch. Nobody but us says so.
-pub(crate) fn tell_pricing(headers: &mut HeaderMap, pricing: Option<Pricing>) {
+/// Tells the origin whether it may set the price of a fetch. Nobody but us says so: the head must be the one that
+/// [`to_origin`] made, for what `Connection` names is gone then, and could else name this.
+pub(crate) fn tell_pricing(to_origin: &mut HeaderMap, pricing: Option<Pricing>) {
     const TO_ORIGIN: HeaderName = HeaderName::from_static(crawl_price::TO_ORIGIN);
     match pricing {
-        Some(pricing) => _ = headers.insert(TO_ORIGIN, HeaderValue::from_static(pricing.as_field())),
-        None => _ = headers.remove(TO_ORIGIN),
+        Some(pricing) => {
+            strip(to_origin, |name| name == crawl_price::TO_ORIGIN);
+            to_origin.insert(TO_ORIGIN, HeaderValue::from_static(pricing.as_field()));
+        }
+        None => _ = to_origin.remove(TO_ORIGIN),
+    }
+}
+
+/// The price that an origin sets is for us; a crawler hears of it in a 402, and nobody else does.
+pub(crate) fn hide_price<B>(response: &mut Response<B>) {
+    if response.status() != StatusCode::PAYMENT_REQUIRED {
+        response.headers_mut().remove(HeaderName::from_static(crawl_price::PRICE));
     }
 }
 

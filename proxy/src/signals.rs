@@ -19,6 +19,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, request, response};
 use http_body_util::{BodyExt, Limited};
 use metrics::RequestClass;
 use policy::lint::{self, ResponseText, Text, Texts};
+use policy::protocol::crawl_price::Pricing;
 use policy::protocol::{rsl, rsl::discovery, tdmrep};
 use policy::publish::{self, LICENSE_PATH, Origin as SiteOrigin, Publisher, Signal, Switches};
 use policy::{PolicySnapshot, Work};
@@ -223,6 +224,9 @@ impl Published {
         head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers::strip_overrides(&mut head.headers);
         headers::to_origin(&mut head, target, peer, &options.announce);
+        if self.policy.listens_to_origin() {
+            headers::tell_pricing(&mut head.headers, Some(Pricing::Bypass));
+        }
         let request = Request::from_parts(head, RequestBody::Empty);
         let (mut head, body, lease) = fetch::call(worker, origin, request, None, origin_time).await?;
         headers::to_client(&mut head);

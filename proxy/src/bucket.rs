@@ -1,6 +1,6 @@
 //! A bucket of tokens: so many a second flow in, and no more are saved up than it holds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Whole numbers all the way, so that many small steps lose nothing.
 #[derive(Debug)]
@@ -36,13 +36,12 @@ impl TokenBucket {
     }
 
     fn fill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.filled);
-        let inflow = passed.as_micros().saturating_mul(u128::from(self.per_second));
-        if inflow > 0 {
-            let inflow = u64::try_from(inflow).unwrap_or(u64::MAX);
-            self.micro_left = self.micro_left.saturating_add(inflow).min(self.full);
-            self.filled = now;
-        }
+        let passed = now.saturating_duration_since(self.filled).as_micros();
+        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        let inflow = passed.saturating_mul(u64::from(self.per_second));
+        self.micro_left = self.micro_left.saturating_add(inflow).min(self.full);
+        // What is left of a microsecond counts the next time.
+        self.filled += Duration::from_micros(passed);
     }
 }
 
@@ -71,6 +70,16 @@ mod tests {
         let taken =
             (1..=3_000_000u64).step_by(7).filter(|us| slow.take(start + Duration::from_micros(*us))).count();
         assert_eq!(taken, 2, "three seconds at one a second, the third not yet whole");
+        let mut often = TokenBucket::new(1_000, 1_000, start);
+        assert_eq!(take(&mut often, start), 100);
+        let empty = (0..900).filter(|_| often.take(start)).count();
+        let taken =
+            (1..=100_000u64).filter(|step| often.take(start + Duration::from_nanos(step * 1_900))).count();
+        assert_eq!(
+            (empty, taken),
+            (900, 190),
+            "190 ms at 1,000 a second, in steps that are no whole microseconds"
+        );
         assert!(!TokenBucket::new(0, 0, start).take(start + Duration::from_secs(9)));
     }
 }

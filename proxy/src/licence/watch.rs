@@ -5,12 +5,13 @@
 //! look is under way shares the next one with all others who do.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::revocations::{Reader, RevocationError, Set};
 
@@ -25,21 +26,41 @@ type Waiting = oneshot::Sender<Told>;
 /// The way to the thread, which is started by the first question: most servers have no licences.
 pub(super) struct Watch {
     state: PathBuf,
-    waiting: OnceLock<Option<SyncSender<Waiting>>>,
+    waiting: OnceLock<SyncSender<Waiting>>,
+    /// Whether no answer came in time, so that it is said once.
+    is_late: AtomicBool,
 }
 
 impl Watch {
     /// Of a state directory.
     pub(super) fn of(state: &Path) -> Watch {
-        Watch { state: state.to_owned(), waiting: OnceLock::new() }
+        Watch { state: state.to_owned(), waiting: OnceLock::new(), is_late: AtomicBool::new(false) }
     }
 
     /// What is revoked now; none if nobody knows, which the log says.
     pub(super) async fn now(&self) -> Told {
-        let waiting = self.waiting.get_or_init(|| start(Reader::of(&self.state)));
+        let answer = self.ask().await;
+        match (self.is_late.swap(answer.is_none(), Ordering::Relaxed), answer.is_none()) {
+            (false, true) => error!("what is revoked is not known in time: no licence token can be checked"),
+            (true, false) => info!("what is revoked is known in time again"),
+            _ => {}
+        }
+        answer?
+    }
+
+    /// What the thread says; none if it says nothing in time.
+    async fn ask(&self) -> Option<Told> {
+        let waiting = match self.waiting.get() {
+            Some(waiting) => waiting,
+            // Where two begin at once, the thread that nobody asks ends. One that could not be started is tried again.
+            None => {
+                let started = start(Reader::of(&self.state))?;
+                self.waiting.get_or_init(|| started)
+            }
+        };
         let (tell, told) = oneshot::channel();
-        waiting.as_ref()?.try_send(tell).ok()?;
-        tokio::time::timeout(TIME_MAX, told).await.ok()?.ok()?
+        waiting.try_send(tell).ok()?;
+        tokio::time::timeout(TIME_MAX, told).await.ok()?.ok()
     }
 }
 
@@ -49,7 +70,7 @@ fn start(reader: Reader) -> Option<SyncSender<Waiting>> {
     match thread.spawn(move || look(reader, &asked)) {
         Ok(_) => Some(ask),
         Err(error) => {
-            error!(%error, "no thread for the list of what is revoked: no licence token can be checked");
+            warn!(%error, "no thread for the list of what is revoked");
             None
         }
     }

@@ -6,7 +6,8 @@
 //! there when they were; at most 300 ms, and never for one whose keys could not be had a moment ago.
 //!
 //! How long keys are fresh their publisher says (`Cache-Control: max-age`), within a minute and twelve hours. A refresh
-//! that fails leaves the last good copy in place for a day from when it was fetched. Of one host nothing is fetched twice
+//! that fails leaves the last good copy in place for a day from when it was fetched; a set that comes without a key that can
+//! be used is no failure, and takes it away. Of one host nothing is fetched twice
 //! at a time.
 
 use std::collections::HashMap;

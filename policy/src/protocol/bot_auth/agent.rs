@@ -168,7 +168,7 @@ pub(super) fn key_source(
 }
 
 /// All places that a `Signature-Agent` names, whatever covers it: a claim that is still to be checked. None if it cannot be
-/// read.
+/// read, or names more than [`AGENTS_MAX`]: no signature with it would hold.
 pub fn named_agents(value: &[u8]) -> Vec<KeySource> {
     if value.len() > AGENT_FIELD_BYTES_MAX {
         return Vec::new();

@@ -255,6 +255,25 @@ fn files_are_written_and_judged() {
     let report: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
     assert_eq!(report["findings"][0]["kind"], "promises-more");
     assert!(report["rows"].as_array().is_some_and(|rows| !rows.is_empty()));
+    // What a book says of itself is judged by where the site has the book.
+    std::fs::write(
+        at("policy.toml"),
+        "version = 1\n[[rule]]\nname = \"books\"\npath = \"/books/**\"\ndeny = true\n",
+    )
+    .expect("writable");
+    std::fs::write(
+        at("content.opf"),
+        "<package><metadata><meta name=\"tdm:reservation\" content=\"0\"/></metadata></package>",
+    )
+    .expect("writable");
+    let book = |path: &[&str]| {
+        let given = ["lint".into(), at("content.opf"), "--policy".into(), at("policy.toml")];
+        e2e::byline::run(given.into_iter().chain(path.iter().map(std::ffi::OsString::from)))
+    };
+    assert_eq!(book(&["--path", "/books/novel.epub"]).code, 1);
+    assert_eq!(book(&["--path", "/free/novel.epub"]).code, 0);
+    assert_eq!(book(&["--path", "books"]).code, 2);
+    assert_eq!(book(&[]).code, 2);
     std::fs::write(at("policy.toml"), "version = 1\ncolour = 1\n").expect("writable");
     assert_eq!(lint().code, 3);
     assert_eq!(e2e::byline::run(["lint", "no-such-thing://x"]).code, 2);

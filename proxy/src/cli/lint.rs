@@ -42,6 +42,10 @@ pub(crate) struct Args {
     /// The site that files are of.
     #[arg(long)]
     host: Option<String>,
+    /// Where the site has the page, or the work that metadata are of: /books/novel.epub. Metadata need it, for the file is
+    /// part of the work.
+    #[arg(long)]
+    path: Option<String>,
     /// How to answer.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -76,7 +80,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             if args.host.is_none() {
                 eprintln!("byline lint: without --host, rules that name hosts are not asked");
             }
-            let texts = read(&args.what, &origin)?;
+            if let Some(file) =
+                args.what.iter().find(|file| is_metadata(file)).filter(|_| args.path.is_none())
+            {
+                return wrong(&format!("where is the work that {file} is of? say --path /books/novel.epub"));
+            }
+            if args.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+                return wrong("--path begins with a slash");
+            }
+            let texts = read(&args.what, &origin, args.path.as_deref())?;
             (origin, texts)
         }
         _ => return wrong("give one URL, or files"),
@@ -89,7 +101,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if report.contradictions().next().is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn read(files: &[String], origin: &Origin) -> anyhow::Result<Texts> {
+/// Whether a file is what a work says of itself, inside of it.
+fn is_metadata(file: &str) -> bool {
+    file.ends_with(".opf") || file.ends_with(".xmp")
+}
+
+fn read(files: &[String], origin: &Origin, at: Option<&str>) -> anyhow::Result<Texts> {
     let mut texts = Texts::default();
     for name in files {
         let path = Path::new(name);
@@ -99,23 +116,19 @@ fn read(files: &[String], origin: &Origin) -> anyhow::Result<Texts> {
         let bytes = std::fs::read(path).with_context(|| format!("{name} cannot be read"))?;
         let text = Text { name: name.clone(), bytes };
         let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        let target = at.map_or_else(|| format!("/{file}"), str::to_owned);
         let begins = |with: &[u8]| text.bytes.trim_ascii_start().starts_with(with);
-        if file.ends_with(".opf") || file.ends_with(".xmp") {
+        if is_metadata(file) {
             // Metadata of one work, which come before everything that is said of it elsewhere.
             let metadata = String::from_utf8_lossy(&text.bytes);
-            let declared = match file.ends_with(".opf") {
-                true => tdmrep::Declaration::from_epub(&metadata),
-                false => tdmrep::Declaration::from_xmp(&metadata),
+            let (declared, media_type) = match file.ends_with(".opf") {
+                true => (tdmrep::Declaration::from_epub(&metadata), "application/epub+zip"),
+                false => (tdmrep::Declaration::from_xmp(&metadata), "application/pdf"),
             };
             let declared = declared.with_context(|| format!("{name} is no metadata"))?;
             let field = |(name, value): (&str, &str)| (name.to_owned(), value.as_bytes().to_vec());
-            let fields = declared.pairs().map(field).collect();
-            texts.responses.push(ResponseText {
-                name: text.name,
-                target: format!("/{file}"),
-                fields,
-                html: None,
-            });
+            let fields = declared.pairs().chain([("content-type", media_type)]).map(field).collect();
+            texts.responses.push(ResponseText { name: text.name, target, fields, html: None });
         } else if file.ends_with(".txt") {
             texts.robots = Some(text);
         } else if file.ends_with(".json") || begins(b"[") {
@@ -125,12 +138,7 @@ fn read(files: &[String], origin: &Origin) -> anyhow::Result<Texts> {
         } else if file.ends_with(".html") || begins(b"<!") || begins(b"<html") {
             let html = String::from_utf8_lossy(&text.bytes).into_owned();
             let fields = vec![("content-type".to_owned(), b"text/html".to_vec())];
-            texts.responses.push(ResponseText {
-                name: text.name,
-                target: format!("/{file}"),
-                fields,
-                html: Some(html),
-            });
+            texts.responses.push(ResponseText { name: text.name, target, fields, html: Some(html) });
         } else {
             texts.robots = Some(text);
         }

@@ -97,6 +97,11 @@ impl Payments {
         })
     }
 
+    /// Whether there is anybody who could be asked about a payment.
+    fn has_facilitator(&self) -> bool {
+        self.facilitator.is_some()
+    }
+
     /// Whether payments in this token can be settled.
     fn settles(&self, token: &Token, version: Version) -> bool {
         let supported = self.supported.load();

@@ -118,13 +118,20 @@ impl Pending {
 
     /// Asks about them, as long as the control thread runs.
     pub(crate) async fn ask(shared: &Shared) {
+        // Without a facilitator they wait on disk for one: for a start with another configuration.
+        if !shared.payments.has_facilitator() {
+            return;
+        }
         let pending = &shared.payments.pending;
         loop {
-            let (due, next) = pending.due(Instant::now());
-            if due.is_empty() || shared.ledger.is_ready().is_err() {
-                let wait = if due.is_empty() { next } else { Some(ASK_FIRST) };
+            // What the ledger cannot take is not asked about: the answer would be lost.
+            let is_ready =
+                shared.ledger.is_ready().is_ok() && matches!(shared.ledger.status(), ledger::Status::Ready);
+            let (due, next) =
+                if is_ready { pending.due(Instant::now()) } else { (Vec::new(), Some(ASK_FIRST)) };
+            if due.is_empty() {
                 tokio::select! {
-                    () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
+                    () = tokio::time::sleep(next.unwrap_or(Duration::MAX)), if next.is_some() => {}
                     () = pending.changed.notified() => {}
                 }
                 continue;
@@ -133,13 +140,19 @@ impl Pending {
         }
     }
 
-    /// Whose time it is, and how long it is to the next one's.
+    /// Whose time it is, those first that wait longest, and how long it is to the next one's. Who is handed out has no time until it is
+    /// given one: whatever is forgotten about it, it is not handed out again and again.
     fn due(&self, now: Instant) -> (Vec<[u8; 32]>, Option<Duration>) {
-        let known = lock(&self.known);
-        let due = known.iter().filter(|(_, asked)| asked.next.is_some_and(|next| next <= now));
-        let due = due.map(|(key, _)| *key).take(AT_ONCE).collect();
-        let next = known.values().filter_map(|asked| asked.next).min();
-        (due, next.map(|next| next.saturating_duration_since(now)))
+        let mut known = lock(&self.known);
+        let mut due: Vec<_> = known.iter().filter_map(|(key, asked)| Some((asked.next?, *key))).collect();
+        due.sort_unstable();
+        let later = due.iter().map(|(next, _)| *next).find(|next| *next > now);
+        due.retain(|(next, _)| *next <= now);
+        due.truncate(AT_ONCE);
+        for (_, key) in &due {
+            known.entry(*key).and_modify(|asked| asked.next = None);
+        }
+        (due.into_iter().map(|(_, key)| key).collect(), later.map(|next| next.saturating_duration_since(now)))
     }
 
     async fn ask_about(&self, shared: &Shared, key: &[u8; 32]) {

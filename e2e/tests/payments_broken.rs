@@ -186,6 +186,71 @@ fn what_was_paid_is_in_the_books_though_nobody_comes_back() {
 }
 
 #[test]
+fn asking_moves_nothing_whatever_the_facilitator_finds_wrong() {
+    let finds = |reason: &'static str| {
+        let (_origin, facilitator) = (press(), Facilitator::start());
+        let mut byline = shop(&_origin, &facilitator, &x402(""));
+        let payment = Dialect::V2.payment(&byline, "/articles/1", &Payer::new(0x11), 1);
+        facilitator.set(Fault::Breaks);
+        assert_eq!(pay(&byline, "/articles/1", &payment).status, 503);
+        facilitator.set(Fault::Invalid(reason));
+        // A start asks at once; what is asked 15 s later is asked when that is over.
+        byline.stop();
+        byline.start_again();
+        wait::until_true("two questions", 3 * PATIENCE, || {
+            facilitator.verified() == 3 || facilitator.asked() > 1
+        });
+        assert_eq!((facilitator.asked(), facilitator.transfers()), (1, 0), "{reason}: nothing was ordered");
+        assert_eq!(earned(&byline), 0, "{reason}");
+        // It is still good for who comes back.
+        facilitator.set(Fault::None);
+        offering(&byline);
+        let answer = wait::until("the work", PATIENCE, || {
+            let answer = pay(&byline, "/articles/1", &payment);
+            assert_ne!(answer.status, 402, "{reason}: {}", answer.text());
+            (answer.status == 200).then_some(answer)
+        });
+        assert_eq!((answer.text().as_str(), facilitator.transfers()), ("hello", 1), "{reason}");
+        agree(&byline, &facilitator);
+    };
+    thread::scope(|scope| {
+        for reason in ["unexpected_verify_error", "insufficient_funds", "invalid_network"] {
+            scope.spawn(move || finds(reason));
+        }
+    });
+}
+
+#[test]
+fn without_a_facilitator_a_payment_waits_for_one_and_nothing_else_does() {
+    let (origin, facilitator) = (press(), Facilitator::start());
+    let mut byline = shop(&origin, &facilitator, &x402(""));
+    let payment = Payer::new(0x11).pays(&required(&byline, "/articles/1"), 1);
+    facilitator.set(Fault::Slow(Duration::from_secs(1)));
+    let mut client = byline.client();
+    client.send(get("/articles/1", &format!("{AGENT}Payment-Signature: {}\r\n", header(&payment))));
+    wait::until_true("money that moved", PATIENCE, || facilitator.transfers() == 1);
+    byline.kill();
+    facilitator.set(Fault::None);
+    let file = byline.policy_file.with_file_name("byline.toml");
+    let config = std::fs::read_to_string(&file).expect("its configuration");
+    let (without, _) = config.split_once("[x402]").expect("a facilitator");
+    std::fs::write(&file, without).expect("a file of the test's own");
+    byline.start_again();
+    // The thread that would ask is the one that answers these, and ends the process.
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(byline.admin_answers(path), 200, "{path}");
+    }
+    let answer = pay(&byline, "/articles/1", &payment);
+    assert_eq!(answer.status, 503, "no fresh offer: {}", answer.text());
+    byline.stop();
+    // With one again, it is asked about.
+    std::fs::write(&file, config).expect("the same");
+    byline.start_again();
+    wait::until_true("its record", PATIENCE, || earned(&byline) > 0);
+    agree(&byline, &facilitator);
+}
+
+#[test]
 fn a_flood_of_payments_that_pay_nothing_holds_up_nobody_who_pays() {
     const HOSTILE: [u8; 4] = [127, 0, 0, 66];
     let (origin, facilitator) = (press(), Facilitator::start());

@@ -22,7 +22,7 @@ use metrics::{PaymentRecord, PaymentState, UsageRecord};
 use policy::protocol::mpp::{self, receipt::Receipt as MppReceipt};
 use policy::protocol::x402::atomic::{U256, to_atomic};
 use policy::protocol::x402::batch::BatchPayment;
-use policy::protocol::x402::facilitator::{self, ErrorReason, NotSettled, Transfer};
+use policy::protocol::x402::facilitator::{self, ErrorReason, NotSettled, Transfer, VerifyResponse};
 use policy::protocol::x402::message::{Object, SettlementResponse};
 use policy::protocol::x402::receipt::{self, Receipt, Signed};
 use policy::protocol::x402::{PAYMENT_RESPONSE, X_PAYMENT_RESPONSE, header};
@@ -41,6 +41,9 @@ use crate::worker::Worker;
 
 /// What stands in a record for the transaction of a payment that the facilitator calls settled without naming one.
 const UNNAMED: &str = "unnamed";
+
+/// How long after a payment's `validBefore` no chain can move it any more.
+const OVER_SECS: i64 = 600;
 
 /// What the answer tells of its payment.
 pub(crate) enum Announcement {
@@ -348,13 +351,15 @@ impl Order {
     /// Asks what became of it, when nobody has come with it again.
     ///
     /// An order to settle is no question: it moves what has not moved yet, for a work that nobody may come for. So it is given again
-    /// only where the facilitator says that the payment is no longer good: used up, over, or without the money that it has moved. What is
-    /// still good waits for who paid.
+    /// only where it can move nothing any more: the facilitator says that the payment is used up, or its time is over. Whatever else it
+    /// says may be otherwise a moment later (who had no money has some, a chain that could not be read can be), and waits for who paid.
     pub(super) async fn ask_again(mut self, shared: &Shared, taken: Taken) {
         let key = taken.key().digest;
-        let Some(facilitator) = &shared.payments.facilitator else { return };
+        let Some(facilitator) = &shared.payments.facilitator else {
+            return shared.payments.pending.is_unknown(&key);
+        };
         match facilitator.verify(&self.request).await {
-            Ok(answer) if !answer.is_valid => {}
+            Ok(answer) if can_move_nothing(&answer, taken.key().until, now_micros() / 1_000_000) => {}
             Ok(_) => return shared.payments.pending.is_unknown(&key),
             Err(error) => {
                 warn!(
@@ -499,6 +504,13 @@ impl Order {
     }
 }
 
+/// Whether an order to settle would move nothing for certain: the facilitator says that the nonce is used, or calls a payment not good whose
+/// time has been over for so long that no chain takes it, whatever its clock and ours say. `until` and `now` are in Unix seconds.
+fn can_move_nothing(answer: &VerifyResponse, until: i64, now: i64) -> bool {
+    let is_used = answer.invalid_reason.as_deref().is_some_and(says_nonce_is_used);
+    !answer.is_valid && (is_used || now > until.saturating_add(OVER_SECS))
+}
+
 /// The names that facilitators have for a nonce that is used; the specification has none.
 fn says_nonce_is_used(reason: &str) -> bool {
     let reason = reason.to_ascii_lowercase();
@@ -512,4 +524,33 @@ fn plain(text: Option<&str>, otherwise: &str) -> String {
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte))
     };
     text.filter(fits).unwrap_or(otherwise).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_ordered_that_could_still_move() {
+        let until = 1_000_000;
+        let over = until + OVER_SECS + 1;
+        for (is_valid, reason, now, expect) in [
+            (false, Some("invalid_exact_evm_nonce_already_used"), until - 60, true),
+            (false, Some("authorization_used"), until - 60, true),
+            (false, Some("insufficient_funds"), until - 60, false),
+            (false, Some("unexpected_verify_error"), until - 60, false),
+            (false, Some("invalid_network"), until - 60, false),
+            (false, Some("invalid_exact_evm_payload_authorization_valid_before"), until - 60, false),
+            (false, None, until - 60, false),
+            (false, Some("insufficient_funds"), over - 1, false),
+            (false, Some("insufficient_funds"), over, true),
+            (false, None, over, true),
+            (true, None, over, false),
+            (true, Some("invalid_exact_evm_nonce_already_used"), until, false),
+        ] {
+            let invalid_reason = reason.map(str::to_owned);
+            let answer = VerifyResponse { is_valid, invalid_reason, payer: None, others: Object::new() };
+            assert_eq!(can_move_nothing(&answer, until, now), expect, "{is_valid} {reason:?} {now}");
+        }
+    }
 }

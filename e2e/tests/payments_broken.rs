@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::chain::{Facilitator, Fault, NETWORK, NETWORK_V1, Payer, header, read_header};
+use e2e::chain::{ASSET, Facilitator, Fault, NETWORK, NETWORK_V1, PAY_TO, Payer, header, read_header};
 use e2e::paid::{AGENT, Dialect, PRICE, agree, earned, offering, pay, press, required, shop, x402};
 use e2e::wait::{self, PATIENCE};
-use e2e::{Client, Origin, get};
+use e2e::{Byline, Client, Origin, get};
 use serde_json::{Value, json};
 
 #[test]
@@ -182,6 +182,62 @@ fn what_was_paid_is_in_the_books_though_nobody_comes_back() {
         for is_idempotent in [true, false] {
             scope.spawn(move || nobody_comes_back(is_idempotent));
         }
+    });
+}
+
+/// Somebody who has paid was told to send the same payment again. Meanwhile the policy has changed: a fresh 402 would sell the work twice.
+#[test]
+fn terms_that_change_make_nobody_pay_twice() {
+    const ELSEWHERE: &str = "0x1111111111111111111111111111111111111111";
+    let changed = |dialect: Dialect, change: &dyn Fn(String) -> String| {
+        let (origin, facilitator) = (press(), Facilitator::start());
+        let mut byline = shop(&origin, &facilitator, &x402(""));
+        let payment = dialect.payment(&byline, "/articles/1", &Payer::new(0x11), 1);
+        facilitator.set(Fault::LosesTheAnswer);
+        assert_eq!(dialect.pay(&byline, "/articles/1", &payment).status, 503);
+        assert_eq!(facilitator.transfers(), 1, "money moved");
+        let policy = std::fs::read_to_string(&byline.policy_file).expect("the policy");
+        let policy_now = change(policy.clone());
+        assert_ne!(policy, policy_now);
+        std::fs::write(&byline.policy_file, policy_now).expect("a writable file");
+        let reloads = |byline: &Byline| byline.metric("byline_config_reloads_total", &["result=\"success\""]);
+        let before = reloads(&byline);
+        byline.hang_up();
+        wait::until_true("the new policy", PATIENCE, || reloads(&byline) > before);
+        let answer = dialect.pay(&byline, "/articles/1", &payment);
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        for name in ["payment-required", "crawler-price", dialect.result_field(), "www-authenticate"] {
+            assert!(!answer.fields.has(name), "{name} in {:?}", answer.fields);
+        }
+        assert!(!answer.text().contains("x402Version"), "{}", answer.text());
+
+        // A start asks at once what became of it: it is settled, by the terms of then.
+        facilitator.set(Fault::None);
+        byline.stop();
+        byline.start_again();
+        wait::until_true("its record", PATIENCE, || earned(&byline) > 0);
+        assert_ne!(dialect.pay(&byline, "/articles/2", &payment).status, 200, "it buys nothing else");
+        let answer = dialect.pay(&byline, "/articles/1", &payment);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "hello"), "{:?}", answer.fields);
+        assert_eq!(dialect.result(&answer)["success"], true);
+        assert_eq!(dialect.pay(&byline, "/articles/1", &payment).status, 402, "and used up");
+        assert_eq!((facilitator.transfers(), facilitator.total()), (1, PRICE));
+        agree(&byline, &facilitator);
+    };
+    let replaced = |from: &'static str, to: &'static str| move |policy: String| policy.replace(from, to);
+    let no_version_1 = |policy: String| policy.replace("decimals = 6", "decimals = 6\nversions = [2]");
+    thread::scope(|scope| {
+        for dialect in Dialect::ALL {
+            let changed = &changed;
+            scope.spawn(move || {
+                changed(dialect, &replaced("0.01 USD", "0.02 USD"));
+                changed(dialect, &replaced(PAY_TO, ELSEWHERE));
+            });
+        }
+        scope.spawn(|| changed(Dialect::V1, &no_version_1));
+        // Neither the token nor the name that it signs with is in the policy any more.
+        scope.spawn(|| changed(Dialect::V2, &replaced(ASSET, ELSEWHERE)));
+        scope.spawn(|| changed(Dialect::V2, &replaced("\"USDC\"", "\"USD Coin\"")));
     });
 }
 

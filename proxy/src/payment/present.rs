@@ -10,7 +10,7 @@ use policy::protocol::mpp::credential::Credential;
 use policy::protocol::mpp::{self, Problem};
 use policy::protocol::x402::batch::{BatchError, BatchPayment, RequestSignature};
 use policy::protocol::x402::facilitator::ErrorReason;
-use policy::protocol::x402::offer::Way;
+use policy::protocol::x402::offer::{Token, Way};
 use policy::protocol::x402::payment::{Asked, ExactPayment, PaymentError, Presented, ReservationKey};
 use policy::protocol::x402::{PAYMENT_SIGNATURE, Version, X_PAYMENT};
 use policy::{Money, OfferError, PolicySnapshot, Refusal, RefusalKind};
@@ -230,15 +230,10 @@ fn x402(
     presented: &Presented,
     verified: Option<&Verified>,
 ) -> Result<Payment, No> {
-    let version = presented.version();
-    let Some(offers) = offered.x402(version) else {
-        let reason = ErrorReason::InvalidX402Version.as_str();
-        let detail = format!("This work is not sold by x402 version {}.", version.number());
-        return Err(No::new(RefusalKind::PaymentRefused, reason, detail));
-    };
     let shared = &open.worker().shared;
     let payments = shared.derived.payments();
-    let keys: Vec<[u8; 32]> = presented.keys(offers).iter().map(key_digest).collect();
+    let tokens = tokens(open.policy());
+    let keys: Vec<[u8; 32]> = presented.keys(&tokens).iter().map(key_digest).collect();
     let now = now_micros() / 1_000_000;
     let covered = verified.map(covered).unwrap_or_default();
     let signature = match verified {
@@ -258,6 +253,16 @@ fn x402(
         is_retry: keys.iter().any(|key| payments.is_known(key)),
         signature,
     };
+    let misfit = |no: No| match keys.iter().any(|key| payments.is_known(key)) {
+        true => no_longer_fits(open, offered, presented, &asked, &keys, no),
+        false => Err(no),
+    };
+    let version = presented.version();
+    let Some(offers) = offered.x402(version) else {
+        let reason = ErrorReason::InvalidX402Version.as_str();
+        let detail = format!("This work is not sold by x402 version {}.", version.number());
+        return misfit(No::new(RefusalKind::PaymentRefused, reason, detail));
+    };
     let payment = match presented.check(offers, &asked) {
         Ok(policy::protocol::x402::payment::Payment::Exact(payment)) => *payment,
         Ok(policy::protocol::x402::payment::Payment::Credit(payment)) => {
@@ -265,11 +270,7 @@ fn x402(
             let promise = OnAccount { price: payment.price, kind: Promise::Credit(payment), spending };
             return Ok(Payment::OnAccount(Box::new(promise)));
         }
-        // The terms may have changed since; what became of the money is still not known.
-        Err(_) if keys.iter().any(|key| payments.is_unknown(key)) => {
-            return Err(No::pending(UNKNOWN_SECS, "Whether this payment was settled is not known yet."));
-        }
-        Err(error) => return Err(No::of(&error)),
+        Err(error) => return misfit(No::of(&error)),
     };
     let claim = claim(open, presented, &payment);
     // What is not known yet needs a facilitator that can settle it.
@@ -284,6 +285,60 @@ fn x402(
         return Err(No::pending(UNKNOWN_SECS, "Payments cannot be settled just now. Nothing was charged."));
     }
     Ok(Payment::Exact(Box::new(Exact { payment, offered: offered.clone(), claim, taken })))
+}
+
+/// A payment that is known and is not, or no longer, what is offered: the terms may have changed since it was taken.
+///
+/// Whoever has paid by the terms of then gets the work for it, if it has not come whole yet; and where nobody knows whether he has, no new offer.
+fn no_longer_fits(
+    open: &OpenFetch,
+    offered: &Offered,
+    presented: &Presented,
+    asked: &Asked<'_>,
+    keys: &[[u8; 32]],
+    no: No,
+) -> Result<Payment, No> {
+    let payments = open.worker().shared.derived.payments();
+    let now = i64::try_from(asked.now_secs).unwrap_or(i64::MAX);
+    for payment in presented.as_made(&tokens(open.policy()), offered.fixed.price, asked) {
+        let claim = claim(open, presented, &payment);
+        if !payments.is_known(&claim.key.digest) {
+            continue;
+        }
+        match payments.take(claim.clone(), now) {
+            Ok(taken) => match taken.before {
+                // Its money is in the books by the terms of then: this delivery adds none, whatever the work costs now.
+                Before::Settled { recorded: true, .. } => {
+                    let exact = Exact { payment, offered: offered.clone(), claim, taken };
+                    return Ok(Payment::Exact(Box::new(exact)));
+                }
+                Before::Settled { recorded: false, .. } => {
+                    let detail =
+                        "This payment is settled, and its terms have changed. Send it again, and no other.";
+                    return Err(No::pending(UNKNOWN_SECS, detail));
+                }
+                Before::Unknown | Before::Nothing => {}
+            },
+            Err(TakeError::Busy) => return Err(no_of_take(TakeError::Busy)),
+            // It bought what it buys, or it is another one.
+            Err(_) => {}
+        }
+    }
+    if keys.iter().any(|key| payments.is_unknown(key)) {
+        let detail = "Whether this payment was settled is not known yet. Send it again, and no other.";
+        return Err(No::pending(UNKNOWN_SECS, detail));
+    }
+    Err(no)
+}
+
+/// All tokens that the policy takes, for whatever price.
+fn tokens(policy: &PolicySnapshot) -> Vec<&Token> {
+    let ways = policy.payment_ways().iter();
+    let tokens = ways.filter_map(|way| match way {
+        PaymentWay::X402(way) => Some(&way.token),
+        PaymentWay::Credit(_) | PaymentWay::Mpp(_) => None,
+    });
+    tokens.collect()
 }
 
 /// What a signature covers as a whole. A member of `Signature-Agent` counts for the field: the newer drafts cover the one that is meant.

@@ -17,7 +17,7 @@ use super::message::{Object, PaymentPayload, PaymentPayloadV1, PaymentRequiremen
 use super::network::Network;
 use super::offer::{Offered, Offers, Token, Way};
 use super::{EXACT, Version};
-use crate::{Money, sha256};
+use crate::{Currency, Money, sha256};
 
 /// Seconds before `validBefore` at which an authorization is no longer taken: settling needs some.
 pub const SETTLE_MARGIN_SECS: u64 = 6;
@@ -233,26 +233,79 @@ impl Presented {
         sha256(&self.json)
     }
 
-    /// What this payment would be spent as, whatever else is wrong with it: to be looked up before it is checked, for one that is
-    /// known may be over. Whoever knows an authorization can name its key; only [`Presented::check`] says who signed it.
-    pub fn keys(&self, offers: &Offers) -> Vec<ReservationKey> {
-        let payload = match &self.payload {
-            Payload::V1(payment) => &payment.payload,
-            Payload::V2(payment) => &payment.payload,
-        };
-        let payload = serde_json::from_value::<ExactPayload>(Value::Object(payload.clone()));
-        let Ok(ExactPayload { authorization, .. }) = payload else { return Vec::new() };
-        let tokens = offers.ways.iter().filter_map(|offered| match &offered.way {
-            Way::Exact(token) => Some(token),
-            Way::Credit(_) => None,
-        });
+    /// The network that it names, in its version's way; anything, for nothing of it is checked.
+    pub fn network(&self) -> &str {
+        match &self.payload {
+            Payload::V1(payment) => &payment.network,
+            Payload::V2(payment) => &payment.accepted.network,
+        }
+    }
+
+    /// What this payment would be spent as in one of these tokens or in the one that it names, whatever else is wrong with it: to be
+    /// looked up before it is checked, for one that is known may be over. Whoever knows an authorization can name its key; only
+    /// [`Presented::check`] says who signed it.
+    pub fn keys(&self, tokens: &[&Token]) -> Vec<ReservationKey> {
+        let Ok(ExactPayload { authorization, .. }) = self.exact_payload() else { return Vec::new() };
         let key = |token: &Token| ReservationKey {
             network: token.network(),
             asset: token.asset,
             from: authorization.from,
             nonce: authorization.nonce,
         };
-        tokens.map(key).collect()
+        let named = self.named_token(&authorization);
+        tokens.iter().copied().chain(&named).map(key).collect()
+    }
+
+    /// What it would be by the terms that it was made by, whatever is offered now: for one that was taken before, and does not fit any more.
+    ///
+    /// Nothing is compared with an offer. Whether it is the one that was taken, its key and [`Reservation::authorization`] say; they must be
+    /// compared. Its `request` is not one: what is not settled yet is settled by what is offered, or not at all.
+    pub fn as_made(&self, tokens: &[&Token], price: Money, asked: &Asked<'_>) -> Vec<ExactPayment> {
+        let Ok(ExactPayload { authorization, .. }) = self.exact_payload() else { return Vec::new() };
+        let identifier = self.identifier(false).ok().flatten();
+        let named = self.named_token(&authorization);
+        let mut made = Vec::new();
+        for token in tokens.iter().copied().chain(&named) {
+            let token = Token { pay_to: authorization.to, ..token.clone() };
+            let payload = self.payload();
+            let Ok((authorization, signer, until_secs)) =
+                authorized(&token, authorization.value, payload, self.version(), asked)
+            else {
+                continue;
+            };
+            let exact = self.exact(&token, price, authorization, signer, until_secs, Value::Null, asked);
+            made.push(ExactPayment { identifier: identifier.clone(), ..exact });
+        }
+        made
+    }
+
+    fn payload(&self) -> &Object {
+        match &self.payload {
+            Payload::V1(payment) => &payment.payload,
+            Payload::V2(payment) => &payment.payload,
+        }
+    }
+
+    fn exact_payload(&self) -> Result<ExactPayload, serde_json::Error> {
+        serde_json::from_value(Value::Object(self.payload().clone()))
+    }
+
+    /// The token that a payment of version 2 says it is in.
+    fn named_token(&self, authorization: &Authorization) -> Option<Token> {
+        let Payload::V2(payment) = &self.payload else { return None };
+        let accepted = &payment.accepted;
+        let text = |member| Some(accepted.extra.as_ref()?.get(member)?.as_str()?.to_owned());
+        Some(Token {
+            chain_id: Network::parse(&accepted.network)?.chain_id()?,
+            asset: Address::parse(&accepted.asset)?,
+            name: text("name").unwrap_or_default(),
+            version: text("version").unwrap_or_default(),
+            pay_to: authorization.to,
+            // What it counts for is not the payment's to say, and is not asked.
+            decimals: 0,
+            currency: Currency::USD,
+            max_timeout_secs: 0,
+        })
     }
 
     /// The client's own name for the payment, to be looked up before the payment is checked: a retry may come when its

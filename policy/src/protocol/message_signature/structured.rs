@@ -344,3 +344,95 @@ fn field_type(field: &str) -> Option<Type> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sfv::{ListEntry, ListSerializer};
+
+    use super::*;
+
+    /// The member as `sfv` itself writes it.
+    fn written(member: &ListEntry) -> String {
+        let mut serializer = ListSerializer::new();
+        serializer.members(std::iter::once(member));
+        serializer.finish().unwrap_or_default()
+    }
+
+    fn text(member: &Member<'_>) -> String {
+        let mut text = String::new();
+        member.push_text(&mut text);
+        text
+    }
+
+    /// Both read the same members, with the same texts, or neither reads any.
+    fn agree(value: &[u8]) {
+        let theirs = Parser::new(value).parse::<sfv::Dictionary>();
+        let ours = Dictionary::without_repeats(value, 64);
+        match (&theirs, &ours) {
+            (Ok(theirs), Ok(ours)) => {
+                let theirs: Vec<_> =
+                    theirs.iter().map(|(key, member)| (key.as_str(), written(member))).collect();
+                let ours: Vec<_> = ours.iter().map(|(key, member)| (key, text(member))).collect();
+                assert_eq!(ours, theirs, "{:?}", value.escape_ascii().to_string());
+            }
+            (Ok(_), Err(DictionaryError::Repeated)) | (Err(_), Err(DictionaryError::Syntax(_))) => {}
+            _ => panic!("{:?}: {theirs:?}, but {ours:?}", value.escape_ascii().to_string()),
+        }
+        for key in ["a", "b", "c"] {
+            let theirs = theirs.as_ref().ok().map(|theirs| theirs.get(key).map(written));
+            let ours = Member::of_dictionary(value, key).ok().map(|member| member.as_ref().map(text));
+            assert_eq!(ours, theirs, "{key} of {:?}", value.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn corners_are_read_as_sfv_reads_them() {
+        for value in [
+            r#""#,
+            r#"a"#,
+            r#"a=?0, b=?1, c;d=?1;e=?0"#,
+            r#"a=1, a=2;x, a"#,
+            r#"a;x=1;y;x=2"#,
+            r#"a=("x";k="v" "y";sf "z" tok 1.50);created=1;nonce="q\"\\""#,
+            r#"a=()"#,
+            r#"a=( 1  2 )"#,
+            r#"a=:AQ==:, b=@17, c=%"f%c3%bc""#,
+            r#"a=*tok/en:x, b="", c=-0.5"#,
+            r#"a=(1)2"#,
+            r#"a=1,"#,
+            r#"a="\x""#,
+        ] {
+            agree(value.as_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_there_is_read_as_sfv_reads_it(
+            value in "[a-c]=?(\\(?[\"ab1?:@%;=\\\\ .)-]{0,10}[,;]? ?[a-c]?[=\"()?01:]{0,5}){0,4}",
+        ) {
+            agree(value.as_bytes());
+        }
+
+        #[test]
+        fn members_are_read_as_sfv_reads_them(
+            members in prop::collection::vec(
+                ("[a-c]", prop::sample::select(vec![
+                    "", "=1", "=-1.5", "=\"x y\"", "=\"\\\"\"", "=tok", "=:AA==:", "=?0", "=?1", "=()", "=(1 \"@path\";req)", "=(a;b=1;b)",
+                ]), prop::collection::vec(("[x-z]", prop::sample::select(vec!["", "=1", "=?0", "=\"a\\\\b\"", "=t"])), 0..4)),
+                0..4,
+            ),
+        ) {
+            let members: Vec<String> = members
+                .iter()
+                .map(|(key, value, parameters)| {
+                    let parameters: String =
+                        parameters.iter().map(|(name, value)| format!(";{name}{value}")).collect();
+                    format!("{key}{value}{parameters}")
+                })
+                .collect();
+            agree(members.join(", ").as_bytes());
+        }
+    }
+}

@@ -224,39 +224,55 @@ impl Received<'_> {
         self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
     }
 
-    /// What names a signature: its two fields, as they came.
-    fn write_name(&self, out: &mut Vec<u8>) {
-        for field in [SIGNATURE_INPUT, SIGNATURE] {
-            self.write_field(field.as_str(), out);
-        }
-    }
-
-    /// All that a verified signature covers, or more of it, as it came.
-    fn write_covered(&self, verified: &Verified, out: &mut Vec<u8>) {
-        for component in verified.components() {
-            match component.name() {
-                "@method" => write(self.head.method.as_str().as_bytes(), out),
-                "@authority" => write(self.authority.as_bytes(), out),
-                "@scheme" => write(self.scheme.as_bytes(), out),
-                "@path" | "@query" | "@query-param" | "@request-target" => {
-                    write(self.target().as_bytes(), out);
-                }
-                // Everything else of a request's line, and with it what nobody has thought of.
-                derived if derived.starts_with('@') => {
-                    let method = self.head.method.as_str();
-                    [method, self.scheme, self.authority, self.target()]
+    /// These parts of it, as they came.
+    fn write(&self, parts: &[Part], out: &mut Vec<u8>) {
+        let (method, target) = (self.head.method.as_str(), self.target());
+        for part in parts {
+            match part {
+                Part::Method => write(method.as_bytes(), out),
+                Part::Authority => write(self.authority.as_bytes(), out),
+                Part::Scheme => write(self.scheme.as_bytes(), out),
+                Part::Target => write(target.as_bytes(), out),
+                Part::RequestLine => {
+                    [method, self.scheme, self.authority, target]
                         .iter()
                         .for_each(|part| write(part.as_bytes(), out));
                 }
-                field => self.write_field(field, out),
+                Part::Field(name) => {
+                    let values = self.head.headers.get_all(name);
+                    write(&values.iter().count().to_le_bytes(), out);
+                    values.iter().for_each(|value| write(value.as_bytes(), out));
+                }
             }
         }
     }
+}
 
-    fn write_field(&self, name: &str, out: &mut Vec<u8>) {
-        let values = self.head.headers.get_all(name);
-        write(&values.iter().count().to_le_bytes(), out);
-        values.iter().for_each(|value| write(value.as_bytes(), out));
+/// A part of a request that a signature covers, or more than what it covers.
+enum Part {
+    Method,
+    Authority,
+    Scheme,
+    Target,
+    /// All of a request's line.
+    RequestLine,
+    Field(HeaderName),
+}
+
+impl Part {
+    /// What tells a request with this signature from any other: the signature itself, and all that it covers.
+    fn all_of(verified: &Verified) -> Option<Box<[Part]>> {
+        let covered = verified.components().iter().map(|component| match component.name() {
+            "@method" => Some(Part::Method),
+            "@authority" => Some(Part::Authority),
+            "@scheme" => Some(Part::Scheme),
+            "@path" | "@query" | "@query-param" | "@request-target" => Some(Part::Target),
+            // Everything else that is derived, and with it what nobody has thought of.
+            derived if derived.starts_with('@') => Some(Part::RequestLine),
+            field => HeaderName::from_bytes(field.as_bytes()).ok().map(Part::Field),
+        });
+        let itself = [SIGNATURE_INPUT, SIGNATURE].map(|field| Some(Part::Field(field)));
+        itself.into_iter().chain(covered).collect()
     }
 }
 
@@ -272,13 +288,14 @@ pub(crate) struct Memory {
     verified: RefCell<Generations<u64, Rc<Remembered>>>,
     /// Hashes of signatures that were verified lately, each at its place; another one may have taken it.
     seen: RefCell<Box<[u64]>>,
-    /// Where names and what is covered are put together.
+    /// Where witnesses are put together.
     scratch: RefCell<Vec<u8>>,
 }
 
 struct Remembered {
-    name: Box<[u8]>,
-    covered: Box<[u8]>,
+    parts: Box<[Part]>,
+    /// The parts as they came, one after the other.
+    witness: Box<[u8]>,
     verified: Arc<Verified>,
     /// The keys with which it was verified.
     generation: u64,
@@ -303,13 +320,8 @@ impl Memory {
         }
         let mut scratch = self.scratch.borrow_mut();
         scratch.clear();
-        received.write_name(&mut scratch);
-        if *remembered.name != **scratch {
-            return None;
-        }
-        scratch.clear();
-        received.write_covered(&remembered.verified, &mut scratch);
-        (*remembered.covered == **scratch).then(|| Arc::clone(&remembered.verified))
+        received.write(&remembered.parts, &mut scratch);
+        (*remembered.witness == **scratch).then(|| Arc::clone(&remembered.verified))
     }
 
     /// Of the signature alone: which it is, the comparison tells.
@@ -329,16 +341,15 @@ impl Memory {
         };
         let key = directory.keys().iter().find(|known| known.key.thumbprint() == &*verified.keyid);
         let Some(key) = key else { return };
-        let mut name = Vec::new();
-        received.write_name(&mut name);
-        let mut covered = Vec::new();
-        received.write_covered(verified, &mut covered);
-        if name.len() + covered.len() > WITNESS_BYTES_MAX {
+        let Some(parts) = Part::all_of(verified) else { return };
+        let mut witness = Vec::new();
+        received.write(&parts, &mut witness);
+        if witness.len() > WITNESS_BYTES_MAX {
             return;
         }
         let remembered = Remembered {
-            name: name.into(),
-            covered: covered.into(),
+            parts,
+            witness: witness.into(),
             verified: Arc::clone(verified),
             generation,
             until: key.not_after.map_or(verified.replay.until, |end| end.min(verified.replay.until)),

@@ -48,6 +48,43 @@ fn says_no(dialect: Dialect) {
     agree(&byline, &facilitator);
 }
 
+/// The policy's first network is not the payment's, and the facilitator's words are not those of `cloudflare:402`, though they may sound so.
+#[test]
+fn a_refusal_names_the_network_of_the_payment() {
+    for dialect in Dialect::ALL {
+        let (origin, facilitator) = (press(), Facilitator::start());
+        let first = x402("").replace(NETWORK, "eip155:8453");
+        let byline = shop(&origin, &facilitator, &format!("{first}{}", x402("")));
+        let payment = dialect.payment(&byline, "/articles/1", &Payer::new(0x11), 1);
+        for fault in
+            [Fault::Invalid("insufficient_funds"), Fault::Invalid("blocked"), Fault::Refuses("unknown")]
+        {
+            facilitator.set(fault.clone());
+            let answer = dialect.pay(&byline, "/articles/1", &payment);
+            assert_eq!(answer.status, 402, "{fault:?}: {}", answer.text());
+            let network = if dialect == Dialect::V1 { NETWORK_V1 } else { NETWORK };
+            assert_eq!(dialect.result(&answer)["network"], network, "{dialect:?} {fault:?}");
+        }
+        // One that fits nothing: its own network still, if it is one of ours; else the first.
+        facilitator.set(Fault::None);
+        let [ours, nobodys, first] = match dialect {
+            Dialect::V1 => [NETWORK_V1, "ethereum", "base"],
+            Dialect::V2 => [NETWORK, "eip155:1", "eip155:8453"],
+        };
+        for (named, told) in [(ours, ours), (nobodys, first)] {
+            let mut wrong = payment.clone();
+            wrong["payload"]["authorization"]["value"] = json!("1");
+            match dialect {
+                Dialect::V1 => wrong["network"] = json!(named),
+                Dialect::V2 => wrong["accepted"]["network"] = json!(named),
+            }
+            let answer = dialect.pay(&byline, "/articles/1", &wrong);
+            assert_eq!(answer.status, 402, "{}", answer.text());
+            assert_eq!(dialect.result(&answer)["network"], told, "{dialect:?} {named}");
+        }
+    }
+}
+
 #[test]
 fn an_unknown_outcome_is_never_a_fresh_offer() {
     unknown_outcomes(Dialect::V2);
@@ -350,7 +387,7 @@ fn a_flood_of_payments_that_pay_nothing_holds_up_nobody_who_pays() {
         }
         over.store(true, Ordering::SeqCst);
     });
-    // 30 in a row and one more for each 2 s; 16 were under way when the last of the 30 was refused.
+    // 30, and one more for each 2 s; 16 were under way when the last of the 30 was refused.
     let most = 30 + 16 + started.elapsed().as_secs() as usize / 2 + 1;
     let of_hostile = facilitator.asked_about_the_poor();
     assert!(of_hostile <= most, "{of_hostile} of {} reached the facilitator", asked.into_inner());

@@ -110,7 +110,7 @@ impl Offer {
 
 /// The refusal of a payment, in its own protocol's words, with a fresh offer where another payment would mend it.
 pub(super) fn refused(open: &OpenFetch, fixed: &FixedPrice, no: No) -> Refused {
-    let No { kind, reason, detail, retry_after_secs, version, problem } = no;
+    let No { kind, reason, detail, retry_after_secs, version, network, problem } = no;
     let refusal = fixed.refusal(open.policy(), open.work(), kind, detail, retry_after_secs);
     let payments = &open.worker().shared.payments;
     let settles = |token: &_, version| payments.settles(token, version);
@@ -125,11 +125,10 @@ pub(super) fn refused(open: &OpenFetch, fixed: &FixedPrice, no: No) -> Refused {
             Version::V1 => X_PAYMENT_RESPONSE,
             Version::V2 => PAYMENT_RESPONSE,
         };
-        // The network whose word the reason is, or else that was offered first: the one that is named may be nobody's.
+        // The payment's, if that is one of ours, or else that was offered first: the one that is named may be nobody's.
         let taken = open.policy().offered(open.crawler(), open.work(), &|_, _| true);
-        let is_credits = BatchError::ALL.iter().any(|error| error.as_str() == reason);
-        let credits = is_credits.then(|| Network::cloudflare().to_string());
-        let network = credits.or_else(|| first_network(taken.as_ref()?, version));
+        let known = taken.as_ref().map(|taken| networks(taken, version)).unwrap_or_default();
+        let network = network.filter(|network| known.contains(network)).or(known.into_iter().next());
         let failure = SettlementResponse::failure(&network.unwrap_or_default(), &reason);
         offer.field(HeaderName::from_static(name), &header::write(&failure));
     }
@@ -142,10 +141,11 @@ pub(super) fn network_by_its_name(network: &Network, version: u64) -> String {
     name.unwrap_or(network.as_str()).to_owned()
 }
 
-fn first_network(offered: &Offered, version: Version) -> Option<String> {
-    let way = offered.x402(version)?.ways.first()?;
-    let network = Network::parse(&way.requirements.network)?;
-    Some(network_by_its_name(&network, version.number()))
+/// The networks of what is offered, as a version calls them.
+fn networks(offered: &Offered, version: Version) -> Vec<String> {
+    let ways = offered.x402(version).map(|offers| &offers.ways[..]).unwrap_or_default();
+    let networks = ways.iter().filter_map(|way| Network::parse(&way.requirements.network));
+    networks.map(|network| network_by_its_name(&network, version.number())).collect()
 }
 
 /// What a refusal is called on `cloudflare:402`.

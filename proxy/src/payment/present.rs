@@ -76,6 +76,8 @@ pub(super) struct No {
     pub(super) retry_after_secs: Option<u64>,
     /// The version of a payment by x402, whose result is told in a header.
     pub(super) version: Option<Version>,
+    /// The network that such a payment names, as its version calls it.
+    pub(super) network: Option<String>,
     /// What the `Payment` scheme calls it.
     pub(super) problem: Option<Problem>,
 }
@@ -88,6 +90,7 @@ impl No {
             detail: detail.into(),
             retry_after_secs: None,
             version: None,
+            network: None,
             problem: None,
         }
     }
@@ -108,6 +111,10 @@ impl No {
 
     fn by(self, version: Version) -> No {
         No { version: Some(version), ..self }
+    }
+
+    fn on(self, network: &str) -> No {
+        No { network: Some(network.to_owned()), ..self }
     }
 }
 
@@ -136,8 +143,8 @@ impl Payment {
                 Err(No::of(&error).by(version))
             }
             Ok(Some(presented)) => {
-                let version = presented.version();
-                x402(open, &offered, &presented, verified).map_err(|no| no.by(version))
+                let payment = x402(open, &offered, &presented, verified);
+                payment.map_err(|no| no.by(presented.version()).on(presented.network()))
             }
             Ok(None) => mpp_credential(open, &offered, headers, verified),
         };

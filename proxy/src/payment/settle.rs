@@ -206,7 +206,7 @@ enum Outcome {
 
 impl Exact {
     fn refused(&self, open: &OpenFetch, no: No) -> Refused {
-        let no = No { version: Some(self.payment.version), ..no };
+        let no = No { version: Some(self.payment.version), network: Some(self.network()), ..no };
         answer::refused(open, &self.offered.fixed, no)
     }
 

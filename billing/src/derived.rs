@@ -425,8 +425,8 @@ pub struct TopWork {
     pub error: u64,
     /// Bytes delivered since the work is on the list.
     pub bytes: u64,
-    /// Owed since the work is on the list, in nano-units.
-    pub owed_nano: i128,
+    /// Amounts since the work is on the list, on account or paid before delivery, in nano-units of whatever currency each was in.
+    pub earned_nano: i128,
 }
 
 /// The ledger's observer: feeds [`Derived`] with durable entries.

@@ -571,3 +571,34 @@ fn a_receipt_can_be_checked_by_others() {
     assert_eq!((&said[2]["network"], &said[2]["transaction"]), (&json!(NETWORK), &response["transaction"]));
     assert!(said[2]["payer"].as_str().is_some_and(|by| by.eq_ignore_ascii_case(&payer.address())), "{said}");
 }
+
+/// A sum has one currency: what was paid in another one stands in the tables, and nowhere under today's.
+#[test]
+fn the_summary_adds_up_one_currency() {
+    let (origin, facilitator) = (press(), Facilitator::start());
+    let byline = shop(&origin, &facilitator, &x402(""));
+    let payment = Dialect::V2.payment(&byline, "/articles/1", &Payer::new(0x11), 1);
+    assert_eq!(pay(&byline, "/articles/1", &payment).status, 200);
+    byline.wait_for_records(1);
+    let earned = |byline: &Byline| {
+        let summary: Value = serde_json::from_str(&byline.admin_get("/api/v1/summary")).expect("JSON");
+        assert_eq!(summary["crawlers"][0]["settled"], "0.01", "{summary}");
+        assert_eq!(summary["crawlers"][0]["currency"], "USD", "{summary}");
+        summary["works"][0]["earned"].clone()
+    };
+    let settled = "<span>Settled</span><b>0.01 USD</b>";
+    assert!(byline.admin_get("/").contains(settled), "{}", byline.admin_get("/"));
+    assert_eq!(earned(&byline), "0.01");
+
+    let policy = std::fs::read_to_string(&byline.policy_file).expect("the policy");
+    std::fs::write(&byline.policy_file, policy.replace("USD", "EUR")).expect("a writable file");
+    byline.hang_up();
+    wait::until_true("euros", PATIENCE, || byline.admin_get("/").contains("Owed, EUR"));
+    let page = byline.admin_get("/");
+    for figure in ["Would cost", "Owed"] {
+        assert!(page.contains(&format!("<span>{figure}</span><b>0 EUR</b>")), "{figure}: {page}");
+    }
+    assert!(!page.contains("<span>Settled</span>"), "{page}");
+    assert!(page.contains("0.01 USD"), "in the table: {page}");
+    assert_eq!(earned(&byline), Value::Null);
+}

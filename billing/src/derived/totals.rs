@@ -163,7 +163,7 @@ impl Totals {
         let counter = &mut self.counters[index];
         counter.fetches += 1;
         counter.bytes = counter.bytes.saturating_add(record.bytes);
-        counter.owed_nano += i128::from(record.amount_nano);
+        counter.earned_nano += i128::from(record.amount_nano);
     }
 
     pub(crate) fn summary(&self, month: i32) -> Summary {
@@ -214,7 +214,7 @@ impl Totals {
             for number in [work.fetches, work.error, work.bytes] {
                 out.u64(number);
             }
-            out.i128(work.owed_nano);
+            out.i128(work.earned_nano);
         }
     }
 
@@ -246,7 +246,7 @@ impl Totals {
                 fetches: saved.u64()?,
                 error: saved.u64()?,
                 bytes: saved.u64()?,
-                owed_nano: saved.i128()?,
+                earned_nano: saved.i128()?,
             };
             totals.works.insert(work.work.clone(), usize::try_from(index).map_err(|_| BROKEN)?);
             totals.counters.push(work);

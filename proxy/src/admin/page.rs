@@ -15,9 +15,11 @@ pub(crate) fn render(summary: &Summary) -> String {
     let fetches: u64 = lines.iter().map(|line| line.fetches).sum();
     let bytes: u64 = lines.iter().map(|line| line.bytes).sum();
     let refused: u64 = lines.iter().map(|line| line.refused).sum();
-    let quoted: i128 = lines.iter().map(|line| line.quoted_nano).sum();
-    let owed: i128 = lines.iter().map(|line| line.owed_nano).sum();
-    let settled: i128 = lines.iter().map(|line| line.settled_nano).sum();
+    // A policy has one currency; what was asked before it was changed stands in the tables, in its own.
+    let amounts = || lines.iter().filter(|line| line.currency == currency.as_str());
+    let quoted: i128 = amounts().map(|line| line.quoted_nano).sum();
+    let owed: i128 = amounts().map(|line| line.owed_nano).sum();
+    let settled: i128 = amounts().map(|line| line.settled_nano).sum();
     let mode = summary.policy.mode().as_str();
     let _ = write!(
         html,
@@ -79,7 +81,6 @@ fn crawlers(html: &mut String, summary: &Summary) {
          <th class=\"n\">Would cost, {currency}</th><th class=\"n\">Owed, {currency}</th></tr></thead><tbody>",
     );
     for line in &summary.totals.lines {
-        // A policy has one currency; lines from before it was changed say theirs.
         let other = if line.currency == currency.as_str() {
             String::new()
         } else {
@@ -140,16 +141,14 @@ fn works(html: &mut String, summary: &Summary) {
     if summary.totals.works.is_empty() {
         return;
     }
-    let currency = summary.policy.currency();
-    // A work's sum has what is settled as well.
-    let is_any_settled = summary.totals.lines.iter().any(|line| line.settled_nano != 0);
-    let amount = if is_any_settled { "Earned" } else { "Owed" };
+    let (currency, is_one_currency) = (summary.policy.currency(), summary.is_one_currency());
     let _ = write!(
         html,
         "<section><h2>Works fetched most</h2><div class=\"scroll\"><table><thead><tr><th>Work</th>\
-         <th class=\"n\">Fetches</th><th class=\"n\">Bytes</th><th class=\"n\">{amount}, {currency}</th></tr></thead><tbody>",
+         <th class=\"n\">Fetches</th><th class=\"n\">Bytes</th><th class=\"n\">Earned, {currency}</th></tr></thead><tbody>",
     );
     for work in summary.totals.works.iter().take(25) {
+        let earned = if is_one_currency { policy::decimal(work.earned_nano) } else { "—".to_owned() };
         let about = if work.error > 0 { "≤ " } else { "" };
         let _ = write!(
             html,
@@ -157,7 +156,7 @@ fn works(html: &mut String, summary: &Summary) {
             escape(&work.work),
             grouped(work.fetches),
             human_bytes(work.bytes),
-            policy::decimal(work.owed_nano),
+            earned,
         );
     }
     html.push_str("</tbody></table></div></section>");

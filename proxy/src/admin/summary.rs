@@ -39,6 +39,13 @@ impl Summary {
         }
     }
 
+    /// Whether all that was earned this month is in today's currency.
+    pub(crate) fn is_one_currency(&self) -> bool {
+        let currency = self.policy.currency();
+        let is_other = |line: &billing::derived::Line| line.currency != currency.as_str();
+        !self.totals.lines.iter().any(|line| is_other(line) && (line.owed_nano, line.settled_nano) != (0, 0))
+    }
+
     /// The ledger's state in a word.
     pub(crate) fn ledger_state(&self) -> &'static str {
         match self.ledger_status {
@@ -54,7 +61,8 @@ impl Summary {
         policy::hex(&self.ledger.root)
     }
 
-    /// `/api/v1/summary`. Amounts are decimal strings of the major unit.
+    /// `/api/v1/summary`. Amounts are decimal strings of the major unit. A crawler's `owed` is what is on account, beside `settled`; a work's
+    /// `earned` is both; null in a month in which the policy's currency was changed, for a sum of two currencies says nothing.
     pub(crate) fn to_json(&self) -> String {
         let crawlers: Vec<Value> = self
             .totals
@@ -75,6 +83,7 @@ impl Summary {
                 })
             })
             .collect();
+        let is_one_currency = self.is_one_currency();
         let works: Vec<Value> = self
             .totals
             .works
@@ -85,7 +94,7 @@ impl Summary {
                     "fetches": work.fetches,
                     "fetches_error": work.error,
                     "bytes": work.bytes,
-                    "owed": policy::decimal(work.owed_nano),
+                    "earned": is_one_currency.then(|| policy::decimal(work.earned_nano)),
                 })
             })
             .collect();

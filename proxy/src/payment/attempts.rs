@@ -85,14 +85,39 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// The facilitator says that it is not good.
-    pub(crate) fn refused(&self, now: Instant) {
+    /// The facilitator says that it is not good. What it says of itself, or of what was offered, is not held against the client.
+    pub(crate) fn refused(&self, reason: Option<&str>, now: Instant) {
+        if !reason.is_some_and(is_about_the_payment) {
+            return;
+        }
         if let Some(client) = lock(&self.attempts.clients).get_mut(&self.key) {
             client.forgive(now);
             client.refused += 1;
             client.since.get_or_insert(now);
         }
     }
+}
+
+/// Whether a reason is something that the client could have known or done otherwise. Beside the specification's names facilitators have
+/// their own for the same: about funds, the signature, the nonce, the time, what was signed, how the transfer would end.
+fn is_about_the_payment(reason: &str) -> bool {
+    const WORDS: [&str; 13] = [
+        "funds",
+        "balance",
+        "allowance",
+        "payer",
+        "signature",
+        "nonce",
+        "valid_after",
+        "valid_before",
+        "expire",
+        "authorization",
+        "payload",
+        "transaction",
+        "simulation",
+    ];
+    let reason = reason.to_ascii_lowercase();
+    WORDS.iter().any(|word| reason.contains(word))
 }
 
 impl Drop for Attempt {
@@ -110,6 +135,8 @@ impl Drop for Attempt {
 mod tests {
     use super::*;
 
+    const POOR: Option<&str> = Some("insufficient_funds");
+
     fn client(number: u32) -> IpAddr {
         IpAddr::from(number.to_be_bytes())
     }
@@ -123,12 +150,12 @@ mod tests {
         assert!(begin(2, start).is_ok(), "others are others");
         drop(under_way);
         for _ in 0..REFUSED_MAX {
-            begin(1, start).expect("room").refused(start);
+            begin(1, start).expect("room").refused(POOR, start);
         }
         assert!(begin(1, start).is_err());
         assert!(begin(1, start + REFUSED_EACH - Duration::from_millis(1)).is_err());
         let later = start + REFUSED_EACH;
-        begin(1, later).expect("one more").refused(later);
+        begin(1, later).expect("one more").refused(POOR, later);
         assert!(begin(1, later).is_err(), "and no other");
         let long_after = start + REFUSED_EACH * (2 * REFUSED_MAX);
         drop(begin(1, long_after));
@@ -136,6 +163,32 @@ mod tests {
             lock(&attempts.clients).is_empty(),
             "whoever has nothing under way and nothing to answer for is forgotten"
         );
+    }
+
+    #[test]
+    fn what_the_facilitator_cannot_do_is_not_held_against_anybody() {
+        let now = Instant::now();
+        for (reason, counts) in [
+            (Some("insufficient_funds"), true),
+            (Some("invalid_exact_evm_insufficient_balance"), true),
+            (Some("invalid_exact_evm_payload_signature"), true),
+            (Some("invalid_exact_evm_payload_authorization_valid_before"), true),
+            (Some("invalid_exact_evm_nonce_already_used"), true),
+            (Some("Invalid_Payload"), true),
+            (Some("unexpected_verify_error"), false),
+            (Some("invalid_network"), false),
+            (Some("unsupported_scheme"), false),
+            (Some("invalid_payment_requirements"), false),
+            (Some("invalid_x402_version"), false),
+            (Some("rate_limited"), false),
+            (None, false),
+        ] {
+            let attempts = Arc::<Attempts>::default();
+            for _ in 0..REFUSED_MAX {
+                attempts.begin(client(1), now).expect("room").refused(reason, now);
+            }
+            assert_eq!(attempts.begin(client(1), now).is_err(), counts, "{reason:?}");
+        }
     }
 
     #[test]
@@ -152,7 +205,7 @@ mod tests {
     fn no_more_clients_are_remembered_than_fit() {
         let (attempts, start) = (Arc::<Attempts>::default(), Instant::now());
         for number in 0..CLIENTS_MAX as u32 {
-            attempts.begin(client(number), start).expect("room").refused(start);
+            attempts.begin(client(number), start).expect("room").refused(POOR, start);
         }
         assert!(attempts.begin(client(u32::MAX), start).is_err());
         assert!(attempts.begin(client(1), start).is_ok(), "who is known goes on");

@@ -153,7 +153,7 @@ impl Payment {
         let no = match facilitator.verify(&exact.payment.request).await {
             Ok(answer) if answer.is_valid => return Ok(()),
             Ok(answer) => {
-                attempt.refused(Instant::now());
+                attempt.refused(answer.invalid_reason.as_deref(), Instant::now());
                 let reason = plain(answer.invalid_reason.as_deref(), ErrorReason::InvalidPayload.as_str());
                 let detail = format!("The payment is not taken: the facilitator says {reason}.");
                 No::new(RefusalKind::PaymentRefused, reason, detail)

@@ -28,11 +28,13 @@ use policy::protocol::x402::receipt::{self, Receipt, Signed};
 use policy::protocol::x402::{PAYMENT_RESPONSE, X_PAYMENT_RESPONSE, header};
 use policy::{Money, RefusalKind};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::answer;
 use super::attempts::Attempt;
 use super::facilitator::FacilitatorError;
+use super::pending::Away;
 use super::present::{Exact, No, OnAccount, Payment, Promise, Refused, UNKNOWN_SECS};
 use crate::close::{OpenFetch, Prepaid};
 use crate::error::FetchError;
@@ -192,8 +194,8 @@ impl OnAccount {
 
 /// What became of an order to settle.
 enum Outcome {
-    /// Money moved.
-    Settled { settlement: String, response: SettlementResponse },
+    /// Money moved. It is `noted` once the ledger has it.
+    Settled { settlement: String, response: SettlementResponse, noted: bool },
     /// None moved.
     Failed { reason: String },
     /// None moved, for want of somebody to move it.
@@ -234,7 +236,7 @@ impl Exact {
         };
         let this = Exact { payment, offered, claim, taken };
         let no = match outcome {
-            Outcome::Settled { settlement, response } => {
+            Outcome::Settled { settlement, response, noted: _ } => {
                 let announcement = this.announcement(open, response);
                 open.prepaid(Prepaid { settlement, repeat: false, taken: this.taken });
                 return Ok(announcement);
@@ -343,8 +345,8 @@ impl Order {
         let _metered = worker.metered_begins();
         let outcome = self.settle(&worker.shared, taken.key().digest).await;
         // Nobody is left to deliver to: what was paid is recorded all the same, before anybody else comes with it.
-        if let Err((Outcome::Settled { .. }, _taken)) = done.send((outcome, taken)) {
-            self.record_fetch(&worker.shared).await;
+        if let Err((Outcome::Settled { noted, .. }, _taken)) = done.send((outcome, taken)) {
+            self.record_fetch(&worker.shared, noted).await;
         }
     }
 
@@ -353,50 +355,73 @@ impl Order {
     /// An order to settle is no question: it moves what has not moved yet, for a work that nobody may come for. So it is given again
     /// only where it can move nothing any more: the facilitator says that the payment is used up, or its time is over. Whatever else it
     /// says may be otherwise a moment later (who had no money has some, a chain that could not be read can be), and waits for who paid.
-    pub(super) async fn ask_again(mut self, shared: &Shared, taken: Taken) {
-        let key = taken.key().digest;
+    ///
+    /// # Errors
+    /// The facilitator does not answer.
+    pub(super) async fn ask_again(mut self, shared: &Shared, taken: Taken) -> Result<(), Away> {
+        let (key, pending) = (taken.key().digest, &shared.payments.pending);
         let Some(facilitator) = &shared.payments.facilitator else {
-            return shared.payments.pending.is_unknown(&key);
+            pending.is_unknown(&key);
+            return Err(Away);
         };
-        match facilitator.verify(&self.request).await {
-            Ok(answer) if can_move_nothing(&answer, taken.key().until, now_micros() / 1_000_000) => {}
-            Ok(_) => return shared.payments.pending.is_unknown(&key),
+        let answer = match facilitator.verify(&self.request).await {
+            Ok(answer) => answer,
             Err(error) => {
                 warn!(
                     error = &error as &dyn std::error::Error,
                     "a payment of unknown outcome cannot be asked about"
                 );
-                return shared.payments.pending.is_unknown(&key);
+                pending.is_unknown(&key);
+                return Err(Away);
             }
-        }
-        if let Outcome::Settled { .. } = self.settle(shared, key).await {
-            self.record_fetch(shared).await;
+        };
+        let is_last = pending.was_answered(&key);
+        if !can_move_nothing(&answer, taken.key().until, now_micros() / 1_000_000) {
+            pending.is_unknown(&key);
+        } else if let Outcome::Settled { noted, .. } = self.settle(shared, key).await
+            && self.record_fetch(shared, noted).await
+        {
             info!(
                 payer = self.record.payer,
                 nonce = self.record.nonce,
                 "a payment of unknown outcome is settled, and in the books"
             );
         }
+        if is_last && shared.derived.payments().is_unknown(&key) {
+            error!(
+                payer = self.record.payer,
+                nonce = self.record.nonce,
+                "nobody says what became of a payment: it is asked about each hour from now on; look at the chain"
+            );
+        }
         drop(taken);
+        Ok(())
     }
 
-    async fn record_fetch(&self, shared: &Shared) {
-        if let Err(why) = shared.ledger.append(self.record.fetch.encode()).await {
-            warn!(%why, "what was paid is recorded at the next start");
+    /// Writes what was paid into the record that it is for. Whether it is durable.
+    async fn record_fetch(&self, shared: &Shared, noted: bool) -> bool {
+        match shared.ledger.append(self.record.fetch.encode()).await {
+            Ok(_) => return true,
+            Err(why) if noted => warn!(%why, "what was paid is recorded at the next start"),
+            Err(why) => {
+                warn!(%why, payer = self.record.payer, nonce = self.record.nonce,
+                    "what was paid is in no record yet: it is asked about again");
+            }
         }
+        false
     }
 
     async fn settle(&mut self, shared: &Shared, key: [u8; 32]) -> Outcome {
         let pending = &shared.payments.pending;
         let Some(facilitator) = &shared.payments.facilitator else { return Outcome::NotAsked };
         if !self.is_retry {
-            pending.keep(key, self);
+            pending.keep(key, self).await;
             if self.note(shared, PaymentState::Settling).await.is_err() {
-                pending.is_known(&key);
+                is_gone(pending.is_known(&key)).await;
                 return Outcome::Unrecorded;
             }
         }
-        let outcome = match facilitator.settle(&self.request).await {
+        let mut outcome = match facilitator.settle(&self.request).await {
             Ok(answer) => self.judge(answer),
             Err(error) => {
                 warn!(
@@ -429,10 +454,15 @@ impl Order {
                 return outcome;
             }
         };
-        match self.note(shared, state).await {
-            Ok(()) => pending.is_known(&key),
+        match (self.note(shared, state).await, &mut outcome) {
+            (Ok(()), Outcome::Settled { noted, .. }) => {
+                *noted = true;
+                pending.is_known(&key);
+            }
+            // It may come again as a new one as soon as this returns.
+            (Ok(()), _) => is_gone(pending.is_known(&key)).await,
             // It stays unknown: the facilitator is asked again, or the record says it.
-            Err(why) => {
+            (Err(why), _) => {
                 warn!(%why, state = state.as_str(), "what became of a payment could not be written");
                 pending.is_unknown(&key);
             }
@@ -451,6 +481,7 @@ impl Order {
             Ok(()) => Outcome::Settled {
                 settlement: format!("x402 {network} {}", plain(Some(&answer.transaction), UNNAMED)),
                 response: answer,
+                noted: false,
             },
             Err(NotSettled::Refused { reason }) if self.is_retry => {
                 if !says_nonce_is_used(&reason) {
@@ -465,7 +496,7 @@ impl Order {
                 (response.success, response.error_reason) = (true, None);
                 response.network =
                     answer::network_by_its_name(&self.transfer.network, self.request.x402_version);
-                Outcome::Settled { settlement: format!("x402 {network} {UNNAMED}"), response }
+                Outcome::Settled { settlement: format!("x402 {network} {UNNAMED}"), response, noted: false }
             }
             // A transaction was sent, or it went wrong in a way that does not say whether one was.
             Err(NotSettled::Refused { reason })
@@ -501,6 +532,14 @@ impl Order {
         self.record.state = state;
         self.record.fetch.time_micros = self.record.time_micros;
         shared.ledger.append(self.record.encode()).await.map(drop)
+    }
+}
+
+/// Waits until a file is removed.
+async fn is_gone(removal: Option<JoinHandle<()>>) {
+    if let Some(removal) = removal {
+        // An error means that it was never begun: the next start does it.
+        let _ = removal.await;
     }
 }
 

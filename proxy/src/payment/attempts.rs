@@ -2,7 +2,7 @@
 //!
 //! Whoever can sign can make as many payments as he likes that look good and pay nothing: an empty account is enough. Each costs a question
 //! to the facilitator, which others wait for. So a client has [`UNDER_WAY_MAX`] questions under way, and [`REFUSED_MAX`] of its payments
-//! may have been refused, of which one is forgotten each [`REFUSED_EACH`], whatever is taken in between. A client is an IPv4 address or an IPv6 /64.
+//! may have been refused for what is wrong with them, of which one is forgotten each [`REFUSED_EACH`], whatever is taken in between. A client is an IPv4 address or an IPv6 /64.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

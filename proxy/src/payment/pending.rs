@@ -263,6 +263,12 @@ fn remove(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use policy::protocol::x402::atomic::U256;
+    use policy::protocol::x402::eip712::Address;
+    use policy::protocol::x402::network::Network;
+
     use super::*;
 
     fn pending() -> (tempfile::TempDir, Pending) {
@@ -312,6 +318,32 @@ mod tests {
         let wait = asked(&pending, 1).expect("never given up");
         assert!(wait > ASK_EACH && wait <= ASK_SELDOM, "{wait:?}");
         assert!(!pending.was_answered(&[2; 32]), "nobody knows of that one");
+    }
+
+    #[test]
+    fn a_disk_without_space_leaves_no_cut_file() {
+        let (state, pending) = pending();
+        let path = pending.path(&[1; 32]);
+        let kept = Kept {
+            request: Request {
+                x402_version: 2,
+                payment_payload: serde_json::Value::Null,
+                payment_requirements: serde_json::Value::Null,
+            },
+            transfer: Transfer {
+                network: Network::parse("eip155:8453").expect("a network"),
+                payer: Address::parse("0x209693Bc6afc0C5328bA36FaF03C514EF312287C").expect("an address"),
+                value: U256::default(),
+            },
+            record: String::new(),
+        };
+        write(&path, &kept).expect("a disk with space");
+        let mode = fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "nobody else reads it");
+        remove(&path);
+        std::os::unix::fs::symlink("/dev/full", &path).expect("a disk without space");
+        assert_eq!(write(&path, &kept).expect_err("no space").kind(), ErrorKind::StorageFull);
+        assert!(fs::symlink_metadata(&path).is_err(), "nothing is left in {}", state.path().display());
     }
 
     #[test]

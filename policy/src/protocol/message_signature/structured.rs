@@ -33,9 +33,6 @@ pub(crate) struct TooMany {
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary<'a> {
     members: Vec<(&'a KeyRef, Member<'a>)>,
-    members_max: usize,
-    is_repeated: bool,
-    is_too_long: bool,
 }
 
 /// A member of a dictionary.
@@ -72,13 +69,13 @@ impl<'a> Dictionary<'a> {
         value: &'a [u8],
         members_max: usize,
     ) -> Result<Dictionary<'a>, DictionaryError> {
-        let mut read = Dictionary { members_max, ..Dictionary::default() };
-        let syntax = Parser::new(value).parse_dictionary_with_visitor(&mut read);
-        match syntax {
-            _ if read.is_too_long => Err(DictionaryError::TooMany(members_max)),
+        let mut reading =
+            Reading { read: Dictionary::default(), members_max, is_repeated: false, is_too_long: false };
+        match Parser::new(value).parse_dictionary_with_visitor(&mut reading) {
+            _ if reading.is_too_long => Err(DictionaryError::TooMany(members_max)),
             Err(error) => Err(DictionaryError::Syntax(error.to_string())),
-            Ok(()) if read.is_repeated => Err(DictionaryError::Repeated),
-            Ok(()) => Ok(read),
+            Ok(()) if reading.is_repeated => Err(DictionaryError::Repeated),
+            Ok(()) => Ok(reading.read),
         }
     }
 
@@ -186,18 +183,27 @@ impl Default for Member<'_> {
     }
 }
 
-impl<'a> DictionaryVisitor<'a> for &mut Dictionary<'a> {
+/// A dictionary on its way in, and what is wrong with it.
+struct Reading<'a> {
+    read: Dictionary<'a>,
+    members_max: usize,
+    is_repeated: bool,
+    is_too_long: bool,
+}
+
+impl<'a> DictionaryVisitor<'a> for &mut Reading<'a> {
     type Out = ();
     type Error = TooMany;
 
     fn entry(&mut self, key: &'a KeyRef) -> Result<impl EntryVisitor<'a>, TooMany> {
-        self.is_repeated |= self.members.iter().any(|(known, _)| *known == key);
-        if self.members.len() == self.members_max {
+        let members = &mut self.read.members;
+        self.is_repeated |= members.iter().any(|(known, _)| *known == key);
+        if members.len() == self.members_max {
             self.is_too_long = true;
             return Err(TooMany { max: self.members_max, what: "members" });
         }
-        self.members.push((key, Member::default()));
-        let (_, member) = self.members.last_mut().expect("it was pushed just now");
+        members.push((key, Member::default()));
+        let (_, member) = members.last_mut().expect("it was pushed just now");
         Ok(member)
     }
 
